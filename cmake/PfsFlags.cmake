@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Warnings, hardening and instrumentation, as one interface target.
+add_library(pfs_warnings INTERFACE)
+target_compile_options(pfs_warnings INTERFACE
+  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef
+  -Wformat=2 -Wvla -Wconversion -Wno-sign-conversion)
+target_compile_definitions(pfs_warnings INTERFACE _GNU_SOURCE
+  _FILE_OFFSET_BITS=64)
+if(CMAKE_C_COMPILER_ID MATCHES Clang)
+  target_compile_options(pfs_warnings INTERFACE -Wthread-safety)
+endif()
+if(PFS_WERROR)
+  target_compile_options(pfs_warnings INTERFACE -Werror)
+endif()
+
+if(PFS_SANITIZE)
+  add_compile_options(-fsanitize=${PFS_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${PFS_SANITIZE})
+else()
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection
+    $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
+  add_link_options(LINKER:-z,relro LINKER:-z,now)
+endif()
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES C)
+
+if(PFS_COVERAGE)
+  add_compile_options(--coverage -O0)
+  add_link_options(--coverage)
+endif()
