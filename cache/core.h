@@ -158,6 +158,8 @@ struct pfs_store {
 	bool segments_dirty;
 	uint64_t dirty_since; /* ns; oldest unsaved zone; 0: none */
 	uint32_t n_saving;    /* batches on their way to the catalog */
+	uint32_t n_save_failures;
+	int save_err; /* of the last of them */
 	_Atomic uint32_t n_quarantined;
 
 	struct pfs_cond kick;  /* upkeep has work, or is to stop */
@@ -165,12 +167,6 @@ struct pfs_store {
 	pthread_t upkeep;
 	bool has_upkeep;
 };
-
-static inline uint64_t next_gen_locked(struct pfs_store *s)
-	PFS_REQUIRES(s->lock)
-{
-	return ++s->gen;
-}
 
 static inline bool store_is_ok(struct pfs_store *s)
 {
@@ -182,6 +178,14 @@ static inline void kick_locked(struct pfs_store *s) PFS_REQUIRES(s->lock)
 {
 	s->is_kicked = true;
 	pfs_cond_signal(&s->kick);
+}
+
+static inline uint64_t next_gen_locked(struct pfs_store *s)
+	PFS_REQUIRES(s->lock)
+{
+	if (s->gen + STORE_GENS / 2 == s->gen_limit)
+		kick_locked(s); /* it reserves more */
+	return ++s->gen;
 }
 
 /* --- store.c --- */
@@ -218,6 +222,9 @@ void image_forget_locked(struct pfs_store_image *img)
 int store_save_zones(struct pfs_store *s, struct pfs_store_image *img,
 		     const struct pfs_identity *ident, bool is_durable,
 		     uint32_t max_zones, uint32_t *n) PFS_MUST_CHECK;
+/** Queue all dirty rows, of one image or of all (NULL), until one of them
+ *  could not be saved: what fails now would fail again. */
+void store_save_rows(struct pfs_store *s, struct pfs_store_image *img);
 
 /* --- fetch.c --- */
 int fetch_table_init(struct pfs_store *s, uint32_t n) PFS_MUST_CHECK;

@@ -18,7 +18,7 @@ static bool is_resting(struct pfs_store *s)
 bool fill_allowed_locked(struct pfs_store *s, const struct fetch *f)
 {
 	return !f->is_detached && !f->img->is_expelled && f->img->is_attached &&
-	       store_is_ok(s) && !s->is_stopping && s->gen < s->gen_limit &&
+	       f->epoch == f->img->epoch && store_is_ok(s) && !s->is_stopping && s->gen < s->gen_limit &&
 	       f->chunk < STORE_CHUNK_MAX && !is_resting(s);
 }
 
@@ -32,6 +32,9 @@ uint32_t fill_alloc_locked(struct pfs_store *s, struct fetch **f, uint32_t n,
 		kick_locked(s);
 		return 0;
 	}
+	/* One for the segment and one for each slot, all of them reserved. */
+	if (s->gen + n >= s->gen_limit)
+		return 0;
 	got = segments_alloc(&s->segs, class, n, next_gen_locked(s),
 			     is_reinsertion, &first);
 	if (got && opens) {

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include <pfs/hash.h>
 #include <pfs/io.h>
 
 #define PAGE PFS_BLOCK_SIZE
@@ -75,7 +74,9 @@ static uint64_t page_no(const struct headers *h, uint32_t slot)
 
 static uint32_t set_of(const struct headers *h, uint64_t page)
 {
-	return (uint32_t)(pfs_mix64(page) % h->n_sets);
+	/* Not hashed: a cache as large as the store's headers holds them all,
+	 * and neighbours never push each other out. */
+	return (uint32_t)(page % h->n_sets);
 }
 
 static uint8_t *frame_find(struct headers *h, uint64_t page)

@@ -98,10 +98,8 @@ static void slot_unloaded(void *arg, uint32_t slot)
 void pfs_store_image_detach(struct pfs_store_image *img)
 {
 	struct pfs_store *s = img->s;
-	uint32_t n;
 
-	while (!store_save_zones(s, img, NULL, false, 64, &n) && n)
-		;
+	store_save_rows(s, img);
 	pfs_mutex_lock(&s->lock);
 	img->is_attached = false;
 	fetch_detach_range_locked(img, 0, UINT64_MAX - 1);
@@ -204,6 +202,7 @@ int image_insert_locked(struct pfs_store_image *img, uint64_t chunk,
 void image_drop_slot_locked(struct pfs_store_image *img, uint64_t chunk,
 			    uint32_t slot)
 {
+	struct fetch *f;
 	uint32_t now;
 	uint64_t gen;
 
@@ -212,6 +211,11 @@ void image_drop_slot_locked(struct pfs_store_image *img, uint64_t chunk,
 	index_del(&img->ix, chunk);
 	slot_gone_locked(img->s, slot);
 	note_dirty_locked(img->s);
+	/* Only a reinsertion fetches what is resident, and it answers nobody:
+	 * now that readers look for a fetch, they must not find it. */
+	f = fetch_find_locked(img->s, img, chunk);
+	if (f)
+		fetch_detach_locked(img->s, f);
 }
 
 bool image_is_hole_locked(const struct pfs_store_image *img, uint64_t chunk)
@@ -358,7 +362,12 @@ static void zones_saved(void *arg, int err)
 	}
 	pfs_mutex_lock(&s->lock);
 	s->n_saving--;
+	if (err) {
+		s->n_save_failures++;
+		s->save_err = err;
+	}
 	pfs_cond_broadcast(&s->saved);
+	kick_locked(s); /* it may have waited for this to save more */
 	pfs_mutex_unlock(&s->lock);
 	free(v);
 }
@@ -472,11 +481,35 @@ out:
 	return err;
 }
 
-static bool has_dirty_locked(struct pfs_store_image *img)
+static uint32_t n_save_failures(struct pfs_store *s)
 {
-	for (uint32_t i = 0; i < img->ix.n_zones; i++)
-		if (img->ix.zones[i]->is_dirty || img->ix.zones[i]->is_saving)
+	uint32_t n;
+
+	pfs_mutex_lock(&s->lock);
+	n = s->n_save_failures;
+	pfs_mutex_unlock(&s->lock);
+	return n;
+}
+
+void store_save_rows(struct pfs_store *s, struct pfs_store_image *img)
+{
+	uint32_t before = n_save_failures(s), n = 1;
+
+	while (n && n_save_failures(s) == before)
+		if (store_save_zones(s, img, NULL, false, 64, &n))
+			return;
+}
+
+/* Zones that no snapshot was taken of since gen, or whose snapshot is still on
+ * its way.  What is filled after that does not make a row untrue. */
+static bool has_unsaved_locked(struct pfs_store_image *img, uint64_t gen)
+{
+	for (uint32_t i = 0; i < img->ix.n_zones; i++) {
+		const struct zone *z = img->ix.zones[i];
+
+		if (z->is_saving || (z->is_dirty && z->save_gen < gen))
 			return true;
+	}
 	return false;
 }
 
@@ -484,6 +517,8 @@ int pfs_store_image_save(struct pfs_store_image *img,
 			 const struct pfs_identity *ident)
 {
 	struct pfs_store *s = img->s;
+	uint64_t gen = pfs_store_generation(s);
+	uint32_t failures = n_save_failures(s);
 	bool again = true;
 	int err = 0;
 
@@ -494,7 +529,10 @@ int pfs_store_image_save(struct pfs_store_image *img,
 		if (!err)
 			err = pfs_catalog_flush(s->catalog);
 		pfs_mutex_lock(&s->lock);
-		again = has_dirty_locked(img);
+		again = has_unsaved_locked(img, gen);
+		/* Whoever's it was: be on the safe side. */
+		if (!err && s->n_save_failures != failures)
+			err = s->save_err;
 		pfs_mutex_unlock(&s->lock);
 		ident = again ? ident : NULL;
 	}

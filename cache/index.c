@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <pfs/io.h>
+
 #define ENTRY_BYTES (sizeof(uint64_t) + sizeof(uint32_t) + sizeof(uint16_t))
 
 static void zone_destroy(struct zone *z)
@@ -44,6 +46,14 @@ struct zone *index_zone(const struct index *ix, uint32_t no)
 	return NULL;
 }
 
+/* A sparse image may be so long that its zones have no number here. */
+static struct zone *zone_of(const struct index *ix, uint64_t chunk)
+{
+	uint64_t no = chunk / PFS_ZONE_CHUNKS;
+
+	return no <= UINT32_MAX ? index_zone(ix, (uint32_t)no) : NULL;
+}
+
 static int grow_zones(struct index *ix)
 {
 	uint32_t cap = ix->cap ? ix->cap * 2 : 8;
@@ -66,7 +76,7 @@ struct zone *index_zone_make(struct index *ix, uint32_t no)
 		return ix->zones[pos];
 	if (ix->n_zones == ix->cap && grow_zones(ix))
 		return NULL;
-	z = calloc(1, sizeof(*z));
+	z = pfs_zalloc(1, sizeof(*z));
 	if (!z)
 		return NULL;
 
@@ -100,7 +110,7 @@ static int grow_entries(struct index *ix, struct zone *z)
 	uint32_t cap = z->cap < 4 ? 4u
 				  : PFS_MIN(z->cap + z->cap / 4u + 2u,
 					    PFS_ZONE_CHUNKS);
-	uint8_t *mem = malloc(cap * ENTRY_BYTES);
+	uint8_t *mem = pfs_zalloc(cap, ENTRY_BYTES);
 	uint64_t *gen = (uint64_t *)(void *)mem;
 	uint32_t *slot = (uint32_t *)(void *)(mem + cap * sizeof(*gen));
 	uint16_t *idx = (uint16_t *)(void *)(mem + cap * (sizeof(*gen) +
@@ -125,8 +135,7 @@ static int grow_entries(struct index *ix, struct zone *z)
 bool index_find(const struct index *ix, uint64_t chunk, uint32_t *slot,
 		uint64_t *gen)
 {
-	const struct zone *z =
-		index_zone(ix, (uint32_t)(chunk / PFS_ZONE_CHUNKS));
+	const struct zone *z = zone_of(ix, chunk);
 	uint16_t idx = (uint16_t)(chunk % PFS_ZONE_CHUNKS);
 	uint32_t pos;
 
@@ -187,7 +196,7 @@ static void cut(struct index *ix, struct zone *z, uint32_t pos, uint32_t n)
 
 uint32_t index_del(struct index *ix, uint64_t chunk)
 {
-	struct zone *z = index_zone(ix, (uint32_t)(chunk / PFS_ZONE_CHUNKS));
+	struct zone *z = zone_of(ix, chunk);
 	uint16_t idx = (uint16_t)(chunk % PFS_ZONE_CHUNKS);
 	uint32_t pos, slot;
 

@@ -204,13 +204,22 @@ static bool apply_fault(struct ring *r, struct ring_op *op)
 	}
 }
 
+static void flip(struct ring_op *op, size_t at)
+{
+	const struct iovec *v = op->iov;
+
+	for (; at >= v->iov_len; v++)
+		at -= v->iov_len;
+	((uint8_t *)v->iov_base)[at] ^= 1;
+}
+
 /* What the caller is told of a finished op. */
 static int result_of(struct ring_op *op, int res)
 {
 	if (res > 0 && op->fault.kind == PFS_FAULT_TORN)
 		return (int)op->len;
 	if (res > 0 && op->fault.kind == PFS_FAULT_FLIP && !op->is_write)
-		((uint8_t *)op->iov[0].iov_base)[(uint32_t)res / 2] ^= 1;
+		flip(op, (uint32_t)res / 2);
 	return res;
 }
 

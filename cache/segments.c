@@ -3,14 +3,16 @@
 
 #include <assert.h>
 
+#include <pfs/io.h>
+
 #define RESERVE 1u          /* free segments kept back for reinsertion */
 #define PROBATION_SHARE 10u /* one tenth of all segments */
 
 int segments_init(struct segments *s, const struct geometry *g)
 {
 	*s = (struct segments){.g = *g};
-	s->row = calloc(g->n_segments, sizeof(*s->row));
-	s->seg = calloc(g->n_segments, sizeof(*s->seg));
+	s->row = pfs_zalloc(g->n_segments, sizeof(*s->row));
+	s->seg = pfs_zalloc(g->n_segments, sizeof(*s->seg));
 	if (!s->row || !s->seg) {
 		segments_fini(s);
 		return -ENOMEM;

@@ -138,12 +138,34 @@ static int format_store(struct pfs_store *s, uint64_t size)
 	return 0;
 }
 
+/* The saved table of segments, NULL if there is none; -EBADMSG: it is not of
+ * this store. */
+static int load_segments(struct pfs_store *s, struct segment_row **out)
+{
+	PFS_AUTO_FREE struct segment_row *rows =
+		pfs_zalloc(s->g.n_segments, sizeof(*rows));
+	PFS_AUTO_FREE void *blob = NULL;
+	size_t len = 0;
+	int err;
+
+	if (!rows)
+		return -ENOMEM;
+	err = pfs_catalog_segments_load(s->catalog, &blob, &len);
+	if (err || !blob)
+		return err;
+	err = segments_decode(&s->g, blob, len, rows);
+	if (!err)
+		*out = pfs_take(&rows);
+	return err;
+}
+
 /* Adopt what is there if it is ours and as configured, else format. */
-static int bind_store(struct pfs_store *s, const struct pfs_store_config *cfg)
+static int bind_store(struct pfs_store *s, const struct pfs_store_config *cfg,
+		      struct segment_row **rows)
 {
 	uint8_t uuid[PFS_UUID_LEN];
 	struct geometry plan, found;
-	uint64_t actual, size;
+	uint64_t actual = 0, size = 0;
 	int err = device_size(s->fd, &s->is_device, &actual);
 
 	if (err)
@@ -164,7 +186,12 @@ static int bind_store(struct pfs_store *s, const struct pfs_store_config *cfg)
 	if (store_read_super(s->fd, &found) || !geometry_same(&found, &plan) ||
 	    actual < geometry_end(&plan))
 		return format_store(s, size);
-	return 0;
+	err = load_segments(s, rows);
+	if (err != -EBADMSG)
+		return err;
+	pfs_log(PFS_LOG_WARNING, "store",
+		"segment table unreadable: starting cold");
+	return format_store(s, size);
 }
 
 /* --- open and close --------------------------------------------------------
@@ -244,25 +271,6 @@ static int init_tables(struct pfs_store *s, const struct pfs_store_config *cfg)
 	return 0;
 }
 
-static int load_segments(struct pfs_store *s)
-{
-	PFS_AUTO_FREE struct segment_row *rows =
-		pfs_zalloc(s->g.n_segments, sizeof(*rows));
-	PFS_AUTO_FREE void *blob = NULL;
-	size_t len = 0;
-	int err;
-
-	if (!rows)
-		return -ENOMEM;
-	err = pfs_catalog_segments_load(s->catalog, &blob, &len);
-	if (err || !blob)
-		return err;
-	err = segments_decode(&s->g, blob, len, rows);
-	if (!err)
-		segments_adopt(&s->segs, rows);
-	return err;
-}
-
 static int reserve_first_gens(struct pfs_store *s)
 {
 	uint64_t first = 0;
@@ -305,6 +313,7 @@ static void store_done(struct pfs_store **s)
 int pfs_store_open(const struct pfs_store_config *cfg, struct pfs_store **out)
 {
 	PFS_AUTO(store_done) struct pfs_store *s = NULL;
+	PFS_AUTO_FREE struct segment_row *rows = NULL;
 	int err;
 
 	if (!cfg->path || !cfg->catalog || !pfs_is_pow2(cfg->chunk) ||
@@ -329,20 +338,15 @@ int pfs_store_open(const struct pfs_store_config *cfg, struct pfs_store **out)
 	if (!err)
 		err = open_file(s, cfg->io);
 	if (!err)
-		err = bind_store(s, cfg);
+		err = bind_store(s, cfg, &rows);
 	if (!err)
 		err = init_tables(s, cfg);
-	if (!err)
-		err = load_segments(s);
-	if (err == -EBADMSG) {
-		pfs_log(PFS_LOG_WARNING, "store",
-			"segment table unreadable: starting cold");
-		err = format_store(s, geometry_end(&s->g));
-	}
 	if (!err)
 		err = reserve_first_gens(s);
 	if (err)
 		return err;
+	if (rows)
+		segments_adopt(&s->segs, rows);
 	probe_nowait(s);
 	err = upkeep_start(s);
 	if (err)

@@ -15,7 +15,8 @@
 #include <sys/ioctl.h>
 
 #define SAVE_BATCH 64u /* zones in one batch */
-#define SAVING_MAX 4u  /* batches on their way at once */
+#define PROBE_FIRST_NS (25 * PFS_NSEC_PER_MSEC)
+#define SAVING_MAX 4u /* batches on their way at once */
 
 struct upkeep {
 	struct pfs_store *s;
@@ -23,8 +24,9 @@ struct upkeep {
 	uint8_t *page;    /* one block, aligned */
 	uint8_t *headers; /* g.headers_len, aligned */
 	uint32_t *sums;
-	uint32_t *hits; /* slots of the leaving segment to keep */
-	uint64_t probe_ns;
+	uint32_t *hits;      /* slots of the leaving segment to keep */
+	uint64_t probe_ns;   /* when next */
+	uint64_t probe_wait; /* doubles while probes fail */
 	bool gens_failed;
 };
 
@@ -370,12 +372,14 @@ static void probe(struct upkeep *u)
 
 	if (store_is_ok(s) || now < u->probe_ns)
 		return;
-	u->probe_ns = now + STORE_PROBE_NS;
+	u->probe_wait = PFS_MIN(2 * u->probe_wait, STORE_PROBE_NS);
+	u->probe_ns = now + u->probe_wait;
 	n = pfs_io_pread(PFS_FP_STORE_READ, s->fd, u->page, FORMAT_SUPER_SIZE,
 			 0);
 	if (n != FORMAT_SUPER_SIZE || pfs_now_ns() - now > STORE_STALL_NS ||
 	    !super_is_of(&s->g, u->page))
 		return;
+	u->probe_wait = PROBE_FIRST_NS;
 	atomic_store(&s->n_errors, 0);
 	atomic_store(&s->health, PFS_STORE_OK);
 	pfs_count(PFS_C_STORE_REATTACH, 1);
@@ -392,7 +396,7 @@ static uint64_t deadline_locked(struct upkeep *u) PFS_REQUIRES(u->s->lock)
 		    s->hdr.active[i].dirty_since && store_is_ok(s))
 			at = PFS_MIN(at, s->hdr.active[i].dirty_since +
 						 STORE_HEADER_NS);
-	if (s->dirty_since)
+	if (s->dirty_since && s->n_saving < SAVING_MAX)
 		at = PFS_MIN(at, s->dirty_since + STORE_SAVE_NS);
 	if (!store_is_ok(s))
 		at = PFS_MIN(at, u->probe_ns);
@@ -426,11 +430,9 @@ static bool await_work(struct upkeep *u)
 static void save_all(struct upkeep *u)
 {
 	struct pfs_store *s = u->s;
-	uint32_t n = 1;
 
 	flush_headers(u, true);
-	while (n && !store_save_zones(s, NULL, NULL, false, SAVE_BATCH, &n))
-		;
+	store_save_rows(s, NULL);
 	pfs_mutex_lock(&s->lock);
 	while (s->n_saving)
 		pfs_cond_wait(&s->saved, &s->lock);
@@ -476,6 +478,7 @@ int upkeep_start(struct pfs_store *s)
 	if (!u)
 		return -ENOMEM;
 	u->s = s;
+	u->probe_wait = PROBE_FIRST_NS;
 	u->chunk = aligned_alloc(PFS_BLOCK_SIZE, s->g.chunk);
 	u->page = aligned_alloc(PFS_BLOCK_SIZE, PFS_BLOCK_SIZE);
 	u->headers = aligned_alloc(PFS_BLOCK_SIZE, s->g.headers_len);

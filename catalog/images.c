@@ -74,7 +74,8 @@ static int find(struct catalog_db *db, enum catalog_stmt by, const char *name,
 	CATALOG_AUTO_STMT *st = NULL;
 	int err = catalog_db_stmt(db, by, &st);
 
-	if (err < 0)
+	img->row = (struct pfs_image_row){0};
+	if (err)
 		return err;
 	if (name)
 		sqlite3_bind_blob(st, 1, name, (int)strlen(name),

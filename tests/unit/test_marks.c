@@ -509,7 +509,7 @@ static void no_flipped_bit_hides_a_mark(void)
 		size_t at;
 
 		seed = seed * 6364136223846793005u + 1442695040888963407u;
-		at = (size_t)(seed >> 20) % (21 * 512);
+		at = (size_t)(seed >> 20) % ((size_t)21 * 512);
 		at += at < 512 ? 0 : 4096 - 512;
 		head[at] ^= (uint8_t)(1u << (seed >> 60 & 7));
 		patch(0, head, sizeof(head));

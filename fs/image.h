@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/**
+ * fs/image.h - one served image file: its size, its chunks, its writes.
+ *
+ * There is one struct image per source inode in use (two hard links of the
+ * source are one image), shared by every handle on it.  All changes to the
+ * bytes of an image go through image_mutate_begin() and image_mutate_end():
+ * the one function of I1.
+ *
+ * Threads  every call is safe from any thread but may block on catalog and
+ *          marks unless it says otherwise: call it from pool threads.
+ */
+#ifndef PFS_FS_IMAGE_H
+#define PFS_FS_IMAGE_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include <pfs/base.h>
+#include <pfs/mutex.h>
+#include <pfs/store.h>
+
+struct worker;
+struct image;
+
+/** Get the image of an opened source file: fd is any descriptor of it
+ *  (borrowed), path its name below the source root.  Looks at its identity,
+ *  loads its zones.  Never fails for the catalog's or store's sake: then the
+ *  image is served past the store.  Takes one reference. */
+int image_get(struct worker *w, int fd, const char *path,
+	      struct image **out) PFS_MUST_CHECK;
+void image_ref(struct image *img);
+/** The last put ends the write session (if any) and unloads. */
+void image_put(struct image *img);
+
+/** Handles open for writing; the write session ends with the last. */
+void image_writer_opened(struct image *img);
+void image_writer_closed(struct image *img);
+
+/** Current size in bytes as acknowledged to guests.  Lock-free. */
+uint64_t image_size(const struct image *img);
+
+/** A change of bytes under way; on the caller's stack. */
+struct image_mutation {
+	uint64_t off;
+	bool is_in_store;
+	struct pfs_mutation store;
+};
+
+/** Announce a change of [off, off + len) (len UINT64_MAX: to the end of
+ *  everything): sets the durable mark and the zone marks, drops the chunks,
+ *  detaches fetches.  Never fails: what cannot be marked leaves the store. */
+void image_mutate_begin(struct image *img, uint64_t off, uint64_t len,
+			struct image_mutation *m);
+/** The source call has returned.  Drops and detaches again.  new_size: the
+ *  size now if the call may have changed it (st_size after it), else
+ *  UINT64_MAX.  bytes: what was written at m->off (n_bytes of them) if it was
+ *  a successful write, for filling whole chunks from it; else NULL. */
+void image_mutate_end(struct image *img, struct image_mutation *m,
+		      uint64_t new_size, const void *bytes, size_t n_bytes);
+
+/** Grow the known size after a successful write up to `end`. */
+void image_grew(struct image *img, uint64_t end);
+
+/** The file was unlinked or replaced by a rename: forget chunks (durably);
+ *  open handles go on past the store. */
+void image_gone(struct image *img);
+
+/** Look at the source file again (after a lock was acquired, or now and
+ *  then): when it was changed by others, drop its chunks and raise the epoch.
+ *  fd: any descriptor of it. */
+void image_revalidate(struct image *img, int fd);
+
+/* --- for the data threads: lock-free ------------------------------------- */
+
+struct pfs_source;
+/** NULL: the image is served past the store. */
+struct pfs_store_image *image_store(const struct image *img);
+struct pfs_source *image_source(const struct image *img);
+/** Count one answered read. */
+struct pfs_read;
+void image_note_read(struct image *img, const struct pfs_read *r);
+
+/* --- for worker.c ----------------------------------------------------------
+ */
+
+int image_table_create(struct worker *w) PFS_MUST_CHECK;
+/** All images were put. */
+void image_table_destroy(struct worker *w);
+/** Once a second: image_revalidate() for images that are being read. */
+void image_revalidate_some(struct worker *w);
+/** Called by the catalog's thread: a zone's row is saved. */
+void image_zone_saved(void *worker, uint64_t image, uint32_t zone);
+
+/** What pfsctl images tells of an image in use. */
+struct image_info {
+	char path[4096];
+	uint64_t id, epoch, size;
+	uint64_t n_reads, n_hits, n_late, n_misses; /* since attach */
+	uint64_t read_bytes, write_bytes;
+	uint32_t n_handles, n_writers;
+	bool is_marked; /* open for writing, mark set */
+	bool is_expelled;
+};
+
+/** Call fn for every image in use; fn returns nonzero to stop. */
+int image_each(struct worker *w,
+	       int (*fn)(void *arg, const struct image_info *info), void *arg);
+
+#endif

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The loop of a data thread.  While nothing of it is in flight it blocks in
+ * read() on its clone: one system call less for each request at queue depth 1.
+ * While something is, the clone is non-blocking and the ring waits for clone,
+ * completions and wake-ups alike.  The switch costs a system call too, so the
+ * thread stays with the ring for a few idle rounds.
+ */
+#include "lane.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include <pfs/clock.h>
+#include <pfs/counters.h>
+#include <pfs/io.h>
+#include <pfs/lane.h>
+#include <pfs/log.h>
+
+#define BATCH 16u      /* requests read before completions are looked at */
+#define IDLE_ROUNDS 4u /* before the thread blocks in read() again */
+#define STOP_SIGNAL (SIGRTMIN + 1)
+#define STOP_AGAIN_NS (2 * PFS_NSEC_PER_MSEC)
+
+struct lane {
+	struct worker *w;
+	int fd;      /* its clone; the worker's */
+	int gone_fd; /* the worker's */
+	pthread_t thread;
+	bool is_started;
+	_Atomic bool is_stopping;
+	struct pfs_lane *cache;
+	void *buf; /* requests are read into it; the pool may swap it */
+	bool is_nonblock;
+	unsigned int idle_rounds;
+	/* --- start-up --- */
+	struct pfs_mutex lock;
+	struct pfs_cond up;
+	bool is_up;
+	int start_err;
+};
+
+/* --- replies ---------------------------------------------------------------
+ */
+
+static void send_reply(int fd, const void *msg, size_t len)
+{
+	/* ENOENT: the request was interrupted or aborted. */
+	if (write(fd, msg, len) < 0 && errno != ENOENT && errno != ENODEV)
+		pfs_log_limited(PFS_LOG_ERROR, "lane", "reply: %s",
+				strerror(errno));
+}
+
+static void reply_error(int fd, uint64_t unique, int err)
+{
+	struct fuse_out_header h = {
+		.len = sizeof(h), .error = err, .unique = unique};
+
+	send_reply(fd, &h, sizeof(h));
+}
+
+static const enum pfs_counter outcome_counter[] = {
+	[PFS_READ_HIT] = PFS_C_READ_HIT,
+	[PFS_READ_LATE] = PFS_C_READ_LATE,
+	[PFS_READ_MISS] = PFS_C_READ_MISS,
+	[PFS_READ_HOLE] = PFS_C_READ_HOLE,
+	[PFS_READ_DIRECT] = PFS_C_READ_DIRECT,
+};
+
+/* The header goes right before the bytes: one write, no copy. */
+static void answer(void *arg, struct pfs_read *r, int err)
+{
+	struct fuse_out_header h = {.unique = r->unique};
+	uint8_t *msg = r->data - sizeof(h);
+
+	(void)arg;
+	if (err) {
+		pfs_count(PFS_C_READ_ERROR, 1);
+		reply_error(r->reply_fd, r->unique, err);
+		return;
+	}
+	/* Counted before the reply: who reads statistics after a read finds
+	 * it in them. */
+	pfs_count(PFS_C_READS, 1);
+	pfs_count(PFS_C_READ_BYTES, r->len);
+	pfs_count(outcome_counter[r->outcome], 1);
+	image_note_read(r->owner, r);
+	h.len = (uint32_t)sizeof(h) + r->len;
+	memcpy(msg, &h, sizeof(h));
+	send_reply(r->reply_fd, msg, h.len);
+}
+
+/* --- requests ----------------------------------------------------------------
+ */
+
+static struct handle *handle_of(struct worker *w, uint64_t fh)
+{
+	uint32_t row = (uint32_t)fh;
+
+	if (row >= STATE_MAX_HANDLES ||
+	    w->state->handle[row].serial != fh >> 32)
+		return NULL;
+	return atomic_load_explicit(&w->handles[row], memory_order_acquire);
+}
+
+static void start_read(struct lane *l, const struct fuse_in_header *in,
+		       const struct fuse_read_in *req)
+{
+	struct handle *h = handle_of(l->w, req->fh);
+	struct pfs_read *r;
+	uint64_t size, len;
+
+	if (!h || !h->img) {
+		reply_error(l->fd, in->unique, h ? -EISDIR : -EBADF);
+		return;
+	}
+	size = image_size(h->img);
+	if (req->offset >= size || !req->size) {
+		reply_error(l->fd, in->unique, 0); /* nothing, at the end */
+		return;
+	}
+	len = PFS_MIN((uint64_t)req->size, size - req->offset);
+	r = pfs_lane_get(l->cache, (uint32_t)PFS_MIN(len, PFS_READ_MAX));
+	if (!r) {
+		reply_error(l->fd, in->unique, -EIO); /* room was checked */
+		return;
+	}
+	r->img = image_store(h->img);
+	r->src = image_source(h->img);
+	r->off = req->offset;
+	r->len = (uint32_t)PFS_MIN(len, PFS_READ_MAX);
+	r->unique = in->unique;
+	r->reply_fd = l->fd;
+	r->owner = h->img;
+	pfs_lane_read(l->cache, r);
+}
+
+static void dispatch(struct lane *l, size_t n)
+{
+	const struct fuse_in_header *in = l->buf;
+
+	if (n < sizeof(*in) || in->len != n) {
+		pfs_log_limited(PFS_LOG_ERROR, "lane",
+				"request of %zu bytes makes no sense", n);
+		return;
+	}
+	if (in->opcode != FUSE_READ)
+		pool_request(l->w->pool, &l->buf, n, l->fd);
+	else if (n < sizeof(*in) + sizeof(struct fuse_read_in))
+		reply_error(l->fd, in->unique, -EINVAL);
+	else
+		start_read(l, in, (const void *)(in + 1));
+}
+
+/* --- the loop
+ * ------------------------------------------------------------------- */
+
+static void set_nonblock(struct lane *l, bool on)
+{
+	int flags;
+
+	if (l->is_nonblock == on)
+		return;
+	flags = fcntl(l->fd, F_GETFL);
+	if (flags < 0 || fcntl(l->fd, F_SETFL,
+			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK))
+		pfs_log_limited(PFS_LOG_ERROR, "lane", "F_SETFL: %s",
+				strerror(errno));
+	else
+		l->is_nonblock = on;
+}
+
+static bool is_stopping(struct lane *l)
+{
+	return atomic_load_explicit(&l->is_stopping, memory_order_acquire);
+}
+
+/* Read and dispatch a batch.  0, or the reason why no more was read:
+ * -EAGAIN, -EINTR, -ENODEV, -ENOBUFS (no free read request). */
+static int read_batch(struct lane *l)
+{
+	for (unsigned int i = 0; i < BATCH; i++) {
+		ssize_t n;
+
+		if (!pfs_lane_has_room(l->cache))
+			return -ENOBUFS;
+		n = read(l->fd, l->buf, POOL_BIG_BUF);
+		if (n < 0 && errno == ENOENT)
+			continue; /* aborted before it was read */
+		if (n < 0)
+			return -errno;
+		dispatch(l, (size_t)n);
+		if (!l->is_nonblock)
+			return 0; /* a second read might block */
+	}
+	return 0;
+}
+
+/* True while there is something to wait for but the next request. */
+static bool is_busy(struct lane *l)
+{
+	if (!pfs_lane_is_idle(l->cache)) {
+		l->idle_rounds = 0;
+		return true;
+	}
+	return l->is_nonblock && ++l->idle_rounds < IDLE_ROUNDS;
+}
+
+static void run(struct lane *l)
+{
+	int err = 0;
+
+	while (!is_stopping(l) && err != -ENODEV) {
+		set_nonblock(l, is_busy(l));
+		err = read_batch(l);
+		if (l->is_nonblock && err == -EAGAIN)
+			pfs_lane_wait(l->cache, l->fd);
+		else if (err == -ENOBUFS)
+			pfs_lane_wait(l->cache, -1);
+		else
+			pfs_lane_poll(l->cache);
+	}
+	if (err == -ENODEV) {
+		uint64_t one = 1;
+		ssize_t n = write(l->gone_fd, &one, sizeof(one));
+
+		(void)n;
+	}
+	/* Those that wait on another lane are answered there. */
+	while (pfs_lane_n_reads(l->cache) || !pfs_lane_is_idle(l->cache))
+		pfs_lane_wait(l->cache, -1);
+}
+
+static void on_stop_signal(int sig)
+{
+	(void)sig;
+}
+
+/* It only makes read() return; the flag says why. */
+static void accept_stop_signal(void)
+{
+	struct sigaction sa = {.sa_handler = on_stop_signal};
+	sigset_t set;
+
+	sigaction(STOP_SIGNAL, &sa, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, STOP_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int set_up(struct lane *l)
+{
+	struct pfs_lane_config cfg = {
+		.store = l->w->store, .reply = answer, .arg = l};
+	int flags = fcntl(l->fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	l->is_nonblock = flags & O_NONBLOCK; /* as a predecessor left it */
+	l->buf = pool_buf_get(l->w->pool);
+	if (!l->buf)
+		return -ENOMEM;
+	return pfs_lane_create(&cfg, &l->cache);
+}
+
+static void *lane_main(void *arg)
+{
+	struct lane *l = arg;
+	int err;
+
+	accept_stop_signal();
+	err = set_up(l);
+	pfs_mutex_lock(&l->lock);
+	l->start_err = err;
+	l->is_up = true;
+	pfs_cond_signal(&l->up);
+	pfs_mutex_unlock(&l->lock);
+	if (!err)
+		run(l);
+	return NULL;
+}
+
+/* --- start and stop
+ * ---------------------------------------------------------------- */
+
+static void lane_free(struct lane *l)
+{
+	pfs_lane_destroy(l->cache);
+	if (l->buf)
+		pool_buf_put(l->w->pool, l->buf);
+	pfs_cond_fini(&l->up);
+	pfs_mutex_fini(&l->lock);
+	free(l);
+}
+
+static int lane_start(struct worker *w, unsigned int i, int gone_fd)
+{
+	struct lane *l = pfs_zalloc(1, sizeof(*l));
+	char name[16];
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	l->w = w;
+	l->fd = w->clone_fd[i];
+	l->gone_fd = gone_fd;
+	pfs_mutex_init(&l->lock, PFS_RANK_LANE);
+	pfs_cond_init(&l->up);
+	(void)snprintf(name, sizeof(name), "pfs-data-%u", i);
+	err = pfs_thread_start(&l->thread, name, lane_main, l);
+	if (err) {
+		lane_free(l);
+		return err;
+	}
+	l->is_started = true;
+	w->lanes[i] = l;
+	pfs_mutex_lock(&l->lock);
+	while (!l->is_up)
+		pfs_cond_wait(&l->up, &l->lock);
+	err = l->start_err;
+	pfs_mutex_unlock(&l->lock);
+	return err;
+}
+
+int lanes_start(struct worker *w, int gone_fd)
+{
+	for (unsigned int i = 0; i < w->n_clones; i++) {
+		int err = lane_start(w, i, gone_fd);
+
+		if (err)
+			return pfs_log_fail(err, "lane", "start");
+	}
+	return 0;
+}
+
+/* A signal sent just before the thread enters read() is lost on it, so it is
+ * sent until the thread has ended. */
+static void stop_one(struct lane *l)
+{
+	struct timespec until;
+
+	for (;;) {
+		uint64_t at = pfs_wall_ns() + STOP_AGAIN_NS;
+
+		if (l->cache)
+			pfs_lane_wake(l->cache);
+		pthread_kill(l->thread, STOP_SIGNAL);
+		until.tv_sec = (time_t)(at / PFS_NSEC_PER_SEC);
+		until.tv_nsec = (long)(at % PFS_NSEC_PER_SEC);
+		if (!pthread_timedjoin_np(l->thread, NULL, &until))
+			return;
+	}
+}
+
+void lanes_stop(struct worker *w)
+{
+	for (unsigned int i = 0; i < WORKER_MAX_LANES; i++)
+		if (w->lanes[i])
+			atomic_store(&w->lanes[i]->is_stopping, true);
+	for (unsigned int i = 0; i < WORKER_MAX_LANES; i++)
+		if (w->lanes[i])
+			stop_one(w->lanes[i]);
+	/* Only now: a lane may hand requests back to another until it ends. */
+	for (unsigned int i = 0; i < WORKER_MAX_LANES; i++)
+		if (w->lanes[i])
+			lane_free(pfs_take(&w->lanes[i]));
+}
