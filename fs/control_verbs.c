@@ -335,6 +335,7 @@ static int stop(struct control_call *call)
 		proto_send(call->w->sup_fd, PROTO_STOP_MOUNT, NULL, 0, NULL, 0);
 
 	pfs_json_set_u64(call->result, "supervisor_pid", (uint64_t)getppid());
+	pfs_json_set_u64(call->result, "worker_pid", (uint64_t)getpid());
 	return err;
 }
 

@@ -64,6 +64,7 @@ struct image {
 	uint64_t epoch;
 	struct pfs_identity ident; /* as last recorded or seen */
 	bool is_gone;
+	bool is_unrecorded; /* ident is newer than the catalog's */
 };
 
 struct image_table {
@@ -412,6 +413,105 @@ void image_ref(struct image *img)
 
 static void end_session(struct image *img);
 
+/* Let the file's change time become old enough to be trusted.  Only time can
+ * do that; the caller is a pool thread with nobody waiting for it. */
+static void let_stamp_age(const struct pfs_identity *id)
+{
+	int64_t age = (int64_t)pfs_wall_ns() - id->ctime_ns;
+	struct timespec ts = {.tv_nsec = (long)TRUST_NS - age};
+
+	if (age >= 0 && age < (int64_t)TRUST_NS)
+		(void)nanosleep(&ts, NULL);
+}
+
+void image_meta_changed(struct image *img)
+{
+	struct pfs_identity now;
+
+	pfs_mutex_lock(&img->session);
+	if (!atomic_load(&img->was_touched) &&
+	    !identity_of(img->w, img->fd, &now)) {
+		/* Another host's write at this very moment is not seen: it is
+		 * excluded while we have the image open, see pfs(8). */
+		img->ident = now;
+		img->is_unrecorded = true;
+	}
+	pfs_mutex_unlock(&img->session);
+}
+
+static bool is_in_use(struct worker *w, const struct stat *st)
+{
+	struct image_table *t = w->images;
+	struct image *img;
+
+	pfs_mutex_lock(&t->lock);
+	img = *bucket_of(t, st->st_dev, st->st_ino);
+	while (img && (img->dev != st->st_dev || img->ino != st->st_ino))
+		img = img->next;
+	pfs_mutex_unlock(&t->lock);
+	return img;
+}
+
+struct image *image_get_known(struct worker *w, int fd, const char *path)
+{
+	struct pfs_image_row row;
+	struct image *img;
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+	    (!is_in_use(w, &st) &&
+	     pfs_catalog_image_find(w->catalog, path, &row)))
+		return NULL;
+	return image_get(w, fd, path, &img) ? NULL : img;
+}
+
+static int record_identity(struct image *img, const struct pfs_identity *id)
+{
+	struct pfs_catalog *c = img->w->catalog;
+	struct pfs_catalog_batch *b;
+	int err = pfs_catalog_batch_create(c, &b);
+
+	if (err)
+		return err;
+	err = pfs_catalog_batch_identity(b, img->id, img->epoch, id);
+	if (err) {
+		pfs_catalog_batch_destroy(b);
+		return err;
+	}
+	return pfs_catalog_submit(c, b, true, NULL, NULL);
+}
+
+/* The last user is about to leave: let the catalog know what the file is. */
+static void settle_identity(struct image *img)
+{
+	struct pfs_identity now;
+	int err = 0;
+
+	pfs_mutex_lock(&img->session);
+	if (img->is_unrecorded && !img->is_gone && img->id &&
+	    !atomic_load(&img->was_touched)) {
+		let_stamp_age(&img->ident);
+		err = identity_of(img->w, img->fd, &now);
+		if (!err && same_file_state(&img->ident, &now))
+			err = record_identity(img, &now);
+		if (err)
+			pfs_log(PFS_LOG_INFO, "image", "%s will start cold: %s",
+				img->path, strerror(-err));
+		img->is_unrecorded = false;
+	}
+	pfs_mutex_unlock(&img->session);
+}
+
+static bool is_last_user(struct image *img)
+{
+	bool is_last;
+
+	pfs_mutex_lock(&img->w->images->lock);
+	is_last = img->n_refs == 1;
+	pfs_mutex_unlock(&img->w->images->lock);
+	return is_last;
+}
+
 static void unload(struct image *img)
 {
 	struct worker *w = img->w;
@@ -434,6 +534,8 @@ void image_put(struct image *img)
 	if (!img->w->is_handover && atomic_load(&img->is_marked) &&
 	    !atomic_load(&img->n_writers))
 		end_session(img);
+	if (!img->w->is_handover && is_last_user(img))
+		settle_identity(img);
 
 	pfs_mutex_lock(&t->lock);
 	is_last = !--img->n_refs;
@@ -461,17 +563,6 @@ void image_writer_closed(struct image *img)
 	if (atomic_fetch_sub(&img->n_writers, 1) == 1 && !img->w->is_handover &&
 	    atomic_load(&img->is_marked))
 		end_session(img);
-}
-
-/* Let the file's change time become old enough to be trusted.  Only time can
- * do that; the caller is a pool thread with nobody waiting for it. */
-static void let_stamp_age(const struct pfs_identity *id)
-{
-	int64_t age = (int64_t)pfs_wall_ns() - id->ctime_ns;
-	struct timespec ts = {.tv_nsec = (long)TRUST_NS - age};
-
-	if (age >= 0 && age < (int64_t)TRUST_NS)
-		(void)nanosleep(&ts, NULL);
 }
 
 /* Sync, look, save.  Holding `session` keeps a new session from beginning: its

@@ -62,6 +62,15 @@ void image_mutate_end(struct image *img, struct image_mutation *m,
 /** Grow the known size after a successful write up to `end`. */
 void image_grew(struct image *img, uint64_t end);
 
+/** Mode, owner, times or name of the file were changed through this mount, its
+ *  bytes were not: the identity record follows, so that its chunks are still
+ *  good at the next open (libvirt gives an image to another user at every
+ *  start).  The image was got before the change. */
+void image_meta_changed(struct image *img);
+/** image_get() for that: NULL for a file that is neither in use nor known to
+ *  the catalog, which has nothing to lose.  fd may be O_PATH. */
+struct image *image_get_known(struct worker *w, int fd, const char *path);
+
 /** The file was unlinked or replaced by a rename: forget chunks (durably);
  *  open handles go on past the store. */
 void image_gone(struct image *img);

@@ -247,24 +247,50 @@ static int set_times(const char *path, const struct stat *to, int what)
 	(FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | \
 	 FUSE_SET_ATTR_MTIME_NOW)
 
-/* Owner before mode: a change of owner takes setuid bits away. */
-static int set_attr(struct worker *w, uint32_t row, int fd,
-		    const struct stat *to, int what)
+/* An image whose chunks would be lost with the change of its ctime. */
+static struct image *known_image(struct worker *w, uint32_t row, int fd)
 {
-	int err = pfs_fault_check(PFS_FP_SOURCE_META);
+	char path[PATH_MAX];
+
+	if (resolve_path(w, row, path, sizeof(path)))
+		return NULL;
+	return image_get_known(w, fd, path);
+}
+
+/* Owner before mode: a change of owner takes setuid bits away. */
+static int set_meta(int fd, const struct stat *to, int what)
+{
 	char path[RESOLVE_PROC_LEN];
+	int err = 0;
 
 	resolve_proc_path(fd, path);
-	if (!err && what & FUSE_SET_ATTR_SIZE)
-		err = to->st_size < 0
-			      ? -EINVAL
-			      : set_size(w, row, fd, (uint64_t)to->st_size);
-	if (!err && what & SET_OWNER)
+	if (what & SET_OWNER)
 		err = set_owner(path, to, what);
 	if (!err && what & FUSE_SET_ATTR_MODE)
 		err = chmod(path, to->st_mode & 07777) ? -errno : 0;
 	if (!err && what & SET_TIMES)
 		err = set_times(path, to, what);
+	return err;
+}
+
+static int set_attr(struct worker *w, uint32_t row, int fd,
+		    const struct stat *to, int what)
+{
+	int err = pfs_fault_check(PFS_FP_SOURCE_META);
+	struct image *img;
+
+	if (!err && what & FUSE_SET_ATTR_SIZE)
+		err = to->st_size < 0
+			      ? -EINVAL
+			      : set_size(w, row, fd, (uint64_t)to->st_size);
+	if (err || !(what & (SET_OWNER | FUSE_SET_ATTR_MODE | SET_TIMES)))
+		return err;
+	img = known_image(w, row, fd);
+	err = set_meta(fd, to, what);
+	if (img) {
+		image_meta_changed(img);
+		image_put(img);
+	}
 	return err;
 }
 

@@ -596,8 +596,23 @@ static void follow_rename(struct worker *w, const struct state_intent *i)
 	tell_catalog(err, from);
 }
 
+/* A rename moves the file's ctime: its identity record has to follow. */
+static struct image *moved_image(struct call *c)
+{
+	PFS_AUTO_FD fd = -1;
+	char path[PATH_MAX];
+
+	if (c->is_done || !S_ISREG(c->at.st.st_mode) ||
+	    resolve_child_path(c->w, c->at.parent, c->at.name, path,
+			       sizeof(path)))
+		return NULL;
+	fd = openat(c->at.dir, c->at.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? NULL : image_get_known(c->w, fd, path);
+}
+
 static int rename_name(struct call *c, unsigned int flags)
 {
+	struct image *moved = moved_image(c);
 	struct victim v;
 	int err;
 
@@ -608,6 +623,10 @@ static int rename_name(struct call *c, unsigned int flags)
 		follow_rename(c->w, c->intent);
 	resolve_move_end(c->w);
 	victim_gone(&v, !err);
+	if (moved) {
+		image_meta_changed(moved);
+		image_put(moved);
+	}
 	return err;
 }
 

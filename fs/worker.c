@@ -252,6 +252,16 @@ static void every_second(void *arg)
 /* --- serving
  * -------------------------------------------------------------------- */
 
+/* Before any thread reads: the kernel would send again what it has just given
+ * to one of ours, and the two would carry it out side by side. */
+static int have_resent(struct worker *w)
+{
+	int err = session_resend(w);
+
+	/* The supervisor has replaced the clones. */
+	return err == -ENOTSUP ? 0 : err;
+}
+
 static int go(struct life *l)
 {
 	struct worker *w = l->w;
@@ -274,12 +284,16 @@ static int go(struct life *l)
 		err = ops_recover(w, l->kept);
 	if (!err && !atomic_load(&w->state->init_len))
 		err = session_init_first(w);
-	if (!err)
-		err = lanes_start(w, l->gone_fd);
+	if (!err && l->is_successor)
+		err = have_resent(w);
+	/* Before anything is read: a request read first and then sent again
+	 * would be carried out twice. */
 	if (!err && l->is_successor)
 		err = session_resend(w);
 	if (err == -ENOTSUP)
 		err = 0; /* the supervisor has replaced the clones */
+	if (!err)
+		err = lanes_start(w, l->gone_fd);
 	if (!err)
 		err = control_start(w);
 	if (err)
