@@ -48,7 +48,7 @@ int state_create(int *out_fd)
 {
 	PFS_AUTO_FD fd =
 		memfd_create("pfs-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct state *s;
+	struct state *s = NULL;
 	int err;
 
 	if (fd < 0)
@@ -85,7 +85,7 @@ static bool is_long_enough(int fd, size_t len)
 
 static int map_checked(int fd, size_t len, struct state **out)
 {
-	struct state *s;
+	struct state *s = NULL;
 	int err;
 
 	if (!is_long_enough(fd, len))
