@@ -125,6 +125,7 @@ struct pfs_store {
 	bool is_device;
 	bool verify;
 	struct pfs_catalog *catalog;
+	struct pfs_store_gens *gens; /* may be NULL */
 	void (*zone_saved)(void *arg, uint64_t image, uint32_t zone);
 	void *arg;
 	uint32_t n_fetch;
@@ -185,7 +186,11 @@ static inline uint64_t next_gen_locked(struct pfs_store *s)
 {
 	if (s->gen + STORE_GENS / 2 == s->gen_limit)
 		kick_locked(s); /* it reserves more */
-	return ++s->gen;
+	s->gen++;
+	if (s->gens)
+		atomic_store_explicit(&s->gens->last, s->gen,
+				      memory_order_relaxed);
+	return s->gen;
 }
 
 /* --- store.c --- */
@@ -201,6 +206,9 @@ int store_read_super(int fd, struct geometry *g) PFS_MUST_CHECK;
 /** Open a store file or device as configured; size in bytes in *size. */
 int store_open_fd(const char *path, bool direct, bool write,
 		  int *fd) PFS_MUST_CHECK;
+
+/** Reserve generations durably and go on with them if they lie ahead. */
+int store_reserve_gens(struct pfs_store *s) PFS_MUST_CHECK;
 
 /* --- image.c --- */
 void image_unref_locked(struct pfs_store_image *img) PFS_REQUIRES(img->s->lock);

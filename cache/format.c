@@ -65,7 +65,7 @@ static uint64_t get64(const uint8_t *p)
 	return le64toh(v);
 }
 
-/* --- geometry ---------------------------------------------------------- */
+/* --- geometry --- */
 
 static uint32_t header_size(uint32_t blks)
 {

@@ -9,7 +9,7 @@
 
 #include "core.h"
 
-/* --- attach and detach -------------------------------------------------- */
+/* --- attach and detach --- */
 
 static uint32_t free_place_locked(struct pfs_store *s) PFS_REQUIRES(s->lock)
 {
@@ -177,7 +177,7 @@ int pfs_store_image_load(struct pfs_store_image *img, uint32_t zone,
 	return err;
 }
 
-/* --- the index ---------------------------------------------------------- */
+/* --- the index --- */
 
 int image_insert_locked(struct pfs_store_image *img, uint64_t chunk,
 			uint32_t slot, uint64_t gen)
@@ -289,7 +289,7 @@ uint64_t pfs_store_generation(struct pfs_store *s)
 	return gen;
 }
 
-/* --- zone rows ------------------------------------------------------------ */
+/* --- zone rows --- */
 
 /* Zones of one batch, remembered until it is committed. */
 struct saving {
@@ -325,7 +325,7 @@ static bool zone_is_mutating_locked(const struct pfs_store_image *img,
 /* The row is committed, or not.  True: it tells the whole truth about the
  * zone, so the caller may forget that it was written to. */
 static bool row_saved_locked(struct pfs_store *s, uint64_t image, uint32_t no,
-			     int err)
+			     int err) PFS_REQUIRES(s->lock)
 {
 	struct pfs_store_image *img = by_id_locked(s, image);
 	struct zone *z = img ? index_zone(&img->ix, no) : NULL;
@@ -539,7 +539,7 @@ int pfs_store_image_save(struct pfs_store_image *img,
 	return err;
 }
 
-/* --- mutations ----------------------------------------------------------- */
+/* --- mutations --- */
 
 static void mark_zones_locked(struct pfs_store_image *img, uint64_t first,
 			      uint64_t last, uint64_t gen)

@@ -7,7 +7,7 @@
 #define N_BIG_DEFAULT 8u
 #define RING_ENTRIES 256u
 
-/* --- requests ------------------------------------------------------------- */
+/* --- requests --- */
 
 static uint32_t max_parts(const struct pfs_lane *l, uint32_t len)
 {
@@ -156,7 +156,7 @@ static void finish(struct pfs_lane *l, struct lane_read *r, int err)
 	release(l, r);
 }
 
-/* --- past the store ------------------------------------------------------- */
+/* --- past the store --- */
 
 static void direct_done(struct ring_op *op, int res);
 
@@ -201,8 +201,7 @@ void read_direct(struct pfs_lane *l, struct lane_read *r)
 	direct_start(l, r);
 }
 
-/* --- planning and completion ------------------------------------------------
- */
+/* --- planning and completion --- */
 
 static void complete(struct pfs_lane *l, struct lane_read *r)
 {
@@ -376,8 +375,7 @@ void pfs_lane_read(struct pfs_lane *l, struct pfs_read *pub)
 	read_part_done(l, r);
 }
 
-/* --- the loop's calls
- * --------------------------------------------------------- */
+/* --- the loop's calls --- */
 
 void pfs_lane_poll(struct pfs_lane *l)
 {
@@ -421,8 +419,7 @@ void pfs_lane_wake(struct pfs_lane *l)
 	ring_wake(&l->ring);
 }
 
-/* --- create and destroy
- * ---------------------------------------------------------- */
+/* --- create and destroy --- */
 
 static int init_reads(struct pfs_lane *l)
 {

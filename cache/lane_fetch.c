@@ -39,8 +39,7 @@ static void io_put(struct fetch_io *io)
 	io->lane->free_io = io;
 }
 
-/* --- storing -----------------------------------------------------------------
- */
+/* --- storing --- */
 
 static void store_done(struct ring_op *op, int res)
 {
@@ -106,8 +105,7 @@ static void store_group(struct pfs_lane *l, struct fetch **f, uint32_t n)
 	}
 }
 
-/* --- fetching
- * ------------------------------------------------------------------ */
+/* --- fetching --- */
 
 static struct fetch_wait *take_waiters_locked(struct fetch *f)
 {

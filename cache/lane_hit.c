@@ -57,8 +57,7 @@ void hit_plan_locked(struct pfs_lane *l, struct lane_read *r, struct part *p,
 		p->is_bad = true;
 }
 
-/* --- reading ----------------------------------------------------------------
- */
+/* --- reading --- */
 
 static void link_run(struct pfs_lane *l, struct store_run *run)
 {
@@ -192,8 +191,7 @@ void hits_start(struct pfs_lane *l, struct lane_read *r)
 	}
 }
 
-/* --- checking
- * ----------------------------------------------------------------- */
+/* --- checking --- */
 
 static bool check_part(struct pfs_store *s, struct part *p)
 {
@@ -279,8 +277,7 @@ bool hits_check(struct pfs_lane *l, struct lane_read *r)
 	return is_good;
 }
 
-/* --- stalls
- * ---------------------------------------------------------------------- */
+/* --- stalls --- */
 
 uint64_t hits_deadline(const struct pfs_lane *l)
 {

@@ -129,7 +129,7 @@ static void issue(struct ring *r, struct ring_op *op)
 	io_uring_sqe_set_data(sqe, op);
 }
 
-/* --- faults ------------------------------------------------------------ */
+/* --- faults --- */
 
 static void make_ready(struct ring *r, struct ring_op *op, int res)
 {
@@ -223,7 +223,7 @@ static int result_of(struct ring_op *op, int res)
 	return res;
 }
 
-/* --- operations -------------------------------------------------------- */
+/* --- operations --- */
 
 static void start(struct ring *r, struct ring_op *op)
 {

@@ -17,7 +17,7 @@
 #define FETCH_MIN 32u
 #define FREE_SHARE 10u /* default size: a tenth of the free space */
 
-/* --- the file or device --------------------------------------------------- */
+/* --- the file or device --- */
 
 int store_open_fd(const char *path, bool direct, bool write, int *fd)
 {
@@ -194,8 +194,7 @@ static int bind_store(struct pfs_store *s, const struct pfs_store_config *cfg,
 	return format_store(s, size);
 }
 
-/* --- open and close --------------------------------------------------------
- */
+/* --- open and close --- */
 
 static int set_path(struct pfs_store *s, const char *path)
 {
@@ -271,15 +270,40 @@ static int init_tables(struct pfs_store *s, const struct pfs_store_config *cfg)
 	return 0;
 }
 
-static int reserve_first_gens(struct pfs_store *s)
+int store_reserve_gens(struct pfs_store *s)
 {
 	uint64_t first = 0;
 	int err = pfs_catalog_reserve_gens(s->catalog, STORE_GENS, &first);
 
 	if (err)
 		return err;
-	s->gen = first - 1;
+	pfs_mutex_lock(&s->lock);
+	/* A counter that ran past its limit without storing anything goes on
+	 * from the new block, which lies above all that is on disk. */
+	if (first > s->gen)
+		s->gen = first - 1;
 	s->gen_limit = first + STORE_GENS - 1;
+	if (s->gens) {
+		/* Void while it changes: we may be killed here. */
+		atomic_store(&s->gens->limit, 0);
+		memcpy(s->gens->uuid, s->g.uuid, PFS_UUID_LEN);
+		atomic_store(&s->gens->last, s->gen);
+		atomic_store(&s->gens->limit, s->gen_limit);
+	}
+	pfs_mutex_unlock(&s->lock);
+	return 0;
+}
+
+/* What a predecessor reserved and did not use, if it is for this store. */
+static int first_gens(struct pfs_store *s)
+{
+	struct pfs_store_gens *g = s->gens;
+
+	if (!g || memcmp(g->uuid, s->g.uuid, PFS_UUID_LEN) ||
+	    atomic_load(&g->last) + STORE_GENS / 2 > atomic_load(&g->limit))
+		return store_reserve_gens(s);
+	s->gen = atomic_load(&g->last);
+	s->gen_limit = atomic_load(&g->limit);
 	return 0;
 }
 
@@ -327,6 +351,7 @@ int pfs_store_open(const struct pfs_store_config *cfg, struct pfs_store **out)
 	s->fill_tail = &s->fill_queue;
 	s->verify = cfg->verify;
 	s->catalog = cfg->catalog;
+	s->gens = cfg->gens;
 	s->zone_saved = cfg->zone_saved;
 	s->arg = cfg->arg;
 	s->g.chunk = cfg->chunk;
@@ -342,7 +367,7 @@ int pfs_store_open(const struct pfs_store_config *cfg, struct pfs_store **out)
 	if (!err)
 		err = init_tables(s, cfg);
 	if (!err)
-		err = reserve_first_gens(s);
+		err = first_gens(s);
 	if (err)
 		return err;
 	if (rows)
@@ -368,8 +393,7 @@ uint32_t pfs_store_chunk(const struct pfs_store *s)
 	return s->g.chunk;
 }
 
-/* --- health -----------------------------------------------------------------
- */
+/* --- health --- */
 
 void store_bypass(struct pfs_store *s, const char *why)
 {
@@ -415,8 +439,7 @@ void store_io_worked(struct pfs_store *s)
 		atomic_store_explicit(&s->n_errors, 0, memory_order_relaxed);
 }
 
-/* --- looking at it
- * ------------------------------------------------------------ */
+/* --- looking at it --- */
 
 static void format_uuid(const uint8_t u[PFS_UUID_LEN], char out[37])
 {

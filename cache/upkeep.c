@@ -30,8 +30,7 @@ struct upkeep {
 	bool gens_failed;
 };
 
-/* --- writes ------------------------------------------------------------------
- */
+/* --- writes --- */
 
 static struct fetch *next_fill_locked(struct pfs_store *s) PFS_REQUIRES(s->lock)
 {
@@ -84,8 +83,7 @@ static void store_writes(struct pfs_store *s)
 	}
 }
 
-/* --- eviction
- * ------------------------------------------------------------------ */
+/* --- eviction --- */
 
 static struct pfs_store_image *owner_locked(struct pfs_store *s, uint32_t slot)
 	PFS_REQUIRES(s->lock)
@@ -237,8 +235,7 @@ static void evict(struct upkeep *u)
 	pfs_mutex_unlock(&s->lock);
 }
 
-/* --- headers
- * --------------------------------------------------------------------- */
+/* --- headers --- */
 
 /* Write an active segment's dirty headers.  Data first, then headers, then
  * rows: each may be lost without the other being believed (S4). */
@@ -310,8 +307,7 @@ static void flush_headers(struct upkeep *u, bool all)
 	}
 }
 
-/* --- rows, generations, probes
- * ------------------------------------------------------ */
+/* --- rows, generations, probes --- */
 
 static void save_rows(struct pfs_store *s)
 {
@@ -341,7 +337,6 @@ static void save_rows(struct pfs_store *s)
 static void reserve_gens(struct upkeep *u)
 {
 	struct pfs_store *s = u->s;
-	uint64_t first = 0;
 	bool is_low;
 
 	pfs_mutex_lock(&s->lock);
@@ -349,18 +344,8 @@ static void reserve_gens(struct upkeep *u)
 	pfs_mutex_unlock(&s->lock);
 	if (!is_low)
 		return;
-	u->gens_failed =
-		pfs_catalog_reserve_gens(s->catalog, STORE_GENS, &first);
-	if (u->gens_failed)
-		return; /* no fills beyond the limit; tried again later */
-
-	pfs_mutex_lock(&s->lock);
-	/* A counter that ran past its limit without storing anything goes on
-	 * from the new block, which lies above all that is on disk. */
-	if (first > s->gen)
-		s->gen = first - 1;
-	s->gen_limit = first + STORE_GENS - 1;
-	pfs_mutex_unlock(&s->lock);
+	/* No fills beyond the limit if this fails; tried again later. */
+	u->gens_failed = store_reserve_gens(s);
 }
 
 /* A store put aside comes back once it reads its superblock in good time. */

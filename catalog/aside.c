@@ -113,7 +113,7 @@ bool catalog_has_failure_note(const char *path)
 	return join(note, path, "-failed") == 0 && access(note, F_OK) == 0;
 }
 
-/* --- setting aside ------------------------------------------------------ */
+/* --- setting aside --- */
 
 static bool ends_in_stamp(const char *s)
 {

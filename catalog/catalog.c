@@ -25,7 +25,7 @@
  * be walked in some 20 ms is opened without. */
 #define WALK_MAX_BYTES PFS_MIB(64)
 
-/* --- opening a file ----------------------------------------------------- */
+/* --- opening a file --- */
 
 static bool is_walkable(const char *path)
 {
@@ -268,7 +268,7 @@ void pfs_catalog_close(struct pfs_catalog *c)
 	free(c);
 }
 
-/* --- the store's own row ------------------------------------------------ */
+/* --- the store's own row --- */
 
 void pfs_catalog_store_uuid(struct pfs_catalog *c, uint8_t out[PFS_UUID_LEN])
 {

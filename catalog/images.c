@@ -50,7 +50,7 @@ static int check_name(const char *name)
 	return len < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/* --- rows inside a transaction ------------------------------------------ */
+/* --- rows inside a transaction --- */
 
 static int run_for(struct catalog_db *db, enum catalog_stmt id, uint64_t v)
 {
@@ -150,7 +150,7 @@ static int raise_epoch(struct catalog_txn *t, struct catalog_image *img,
 	return err ? err : catalog_image_put(t->db, img);
 }
 
-/* --- opening an image --------------------------------------------------- */
+/* --- opening an image --- */
 
 struct opening {
 	const char *name;
@@ -325,7 +325,7 @@ int pfs_catalog_zones_drop(struct pfs_catalog *c, uint64_t image)
 	return catalog_call(c, false, drop_in_txn, &image);
 }
 
-/* --- epochs ------------------------------------------------------------- */
+/* --- epochs --- */
 
 struct bump {
 	uint64_t id;
@@ -372,7 +372,7 @@ int pfs_catalog_image_forget(struct pfs_catalog *c, uint64_t id)
 	return catalog_call(c, false, forget_in_txn, &id);
 }
 
-/* --- names -------------------------------------------------------------- */
+/* --- names --- */
 
 struct names {
 	const char *from;
@@ -509,7 +509,7 @@ int pfs_catalog_folder_renamed(struct pfs_catalog *c, const char *from,
 	return catalog_call(c, false, rename_folder_in_txn, &n);
 }
 
-/* --- listing ------------------------------------------------------------ */
+/* --- listing --- */
 
 static int list_locked(struct catalog_db *db,
 		       int (*fn)(void *arg, const struct pfs_image_row *row,

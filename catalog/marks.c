@@ -93,7 +93,7 @@ struct pfs_marks {
 	uint8_t new_uuid[UUID_LEN];
 };
 
-/* --- encoding ----------------------------------------------------------- */
+/* --- encoding --- */
 
 static void put_le(uint8_t *p, uint64_t v, int n)
 {
@@ -166,7 +166,7 @@ static uint64_t record_off(unsigned int slot)
 	return HEADER_SIZE + (uint64_t)slot * RECORD_SIZE;
 }
 
-/* --- writing ------------------------------------------------------------ */
+/* --- writing --- */
 
 static int write_at(struct pfs_marks *m, const void *data, size_t len,
 		    uint64_t off)
@@ -205,7 +205,7 @@ static int write_records(struct pfs_marks *m, const uint8_t *uuid,
 	return err ? err : sync_file(m);
 }
 
-/* --- the slots ---------------------------------------------------------- */
+/* --- the slots --- */
 
 static bool is_durable(const struct slot *s)
 {
@@ -254,7 +254,7 @@ static int take_slot_locked(struct pfs_marks *m, uint64_t image)
 	return i;
 }
 
-/* --- the thread --------------------------------------------------------- */
+/* --- the thread --- */
 
 static unsigned int collect_locked(struct pfs_marks *m) PFS_REQUIRES(m->lock)
 {
@@ -378,7 +378,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* --- requests ----------------------------------------------------------- */
+/* --- requests --- */
 
 /* Ask for a state that the slot is not durably in; join a request for the same
  * state that is still on its way. */
@@ -541,7 +541,7 @@ unsigned int pfs_marks_count(struct pfs_marks *m)
 	return n;
 }
 
-/* --- opening ------------------------------------------------------------ */
+/* --- opening --- */
 
 /* How the file was found. */
 struct finding {

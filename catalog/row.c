@@ -50,7 +50,7 @@ static bool column_bytes(sqlite3_stmt *st, int i, void *out, size_t len)
 	return true;
 }
 
-/* --- meta --------------------------------------------------------------- */
+/* --- meta --- */
 
 static uint64_t meta_sum(const struct catalog_meta *m)
 {
@@ -102,7 +102,7 @@ int catalog_new_uuid(uint8_t uuid[PFS_UUID_LEN])
 	return 0;
 }
 
-/* --- images ------------------------------------------------------------- */
+/* --- images --- */
 
 static uint64_t image_sum(const struct pfs_image_row *r)
 {
@@ -205,7 +205,7 @@ int catalog_image_put(struct catalog_db *db, const struct catalog_image *img)
 	return catalog_stmt_run(st);
 }
 
-/* --- zones and segments ------------------------------------------------- */
+/* --- zones and segments --- */
 
 static uint64_t zone_sum(const struct catalog_zone *z)
 {

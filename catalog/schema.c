@@ -92,7 +92,7 @@ static int migrate(struct catalog_db *db, int64_t from)
 	return catalog_db_set(db, "user_version", PFS_ARRAY_SIZE(migrations));
 }
 
-/* --- comparing schemas -------------------------------------------------- */
+/* --- comparing schemas --- */
 
 /* sqlite_% leaves out what SQLite makes by itself, e.g. for ANALYZE. */
 #define SCHEMA_TEXT                                                            \
@@ -131,7 +131,7 @@ static int compare_schema(struct catalog_db *db,
 	return 0;
 }
 
-/* --- recognising -------------------------------------------------------- */
+/* --- recognising --- */
 
 struct header {
 	int64_t application_id;
@@ -186,7 +186,7 @@ static int find_out(struct catalog_db *db, struct header *h,
 	return 0;
 }
 
-/* --- opening ------------------------------------------------------------ */
+/* --- opening --- */
 
 static int create(struct catalog_db *db)
 {

@@ -15,7 +15,7 @@
 #define QUEUE_MAX_JOBS 256u
 #define QUEUE_MAX_BYTES ((size_t)32 << 20)
 
-/* --- failing as a whole ------------------------------------------------- */
+/* --- failing as a whole --- */
 
 static void fail(struct pfs_catalog *c, const char *why)
 {
@@ -63,7 +63,7 @@ static void tell_failure(struct pfs_catalog *c)
 		tell(c, -EIO, c->failure); /* constant from here on */
 }
 
-/* --- one transaction ---------------------------------------------------- */
+/* --- one transaction --- */
 
 static bool any_durable(const struct catalog_job *jobs)
 {
@@ -147,7 +147,7 @@ static int transact(struct pfs_catalog *c, struct catalog_job *jobs)
 	return catalog_result(c, err);
 }
 
-/* --- the writer thread -------------------------------------------------- */
+/* --- the writer thread --- */
 
 static void finish_all(struct pfs_catalog *c, struct catalog_job *jobs, int err)
 {
@@ -263,7 +263,7 @@ void catalog_writer_stop(struct pfs_catalog *c)
 	c->has_writer = false;
 }
 
-/* --- giving it work ----------------------------------------------------- */
+/* --- giving it work --- */
 
 static void append_locked(struct pfs_catalog *c, struct catalog_job *job)
 	PFS_REQUIRES(c->queue_lock)

@@ -29,7 +29,7 @@ struct pfs_catalog_batch {
 	void *arg;
 };
 
-/* --- filling a batch ---------------------------------------------------- */
+/* --- filling a batch --- */
 
 int pfs_catalog_batch_create(struct pfs_catalog *c,
 			     struct pfs_catalog_batch **out)
@@ -189,7 +189,7 @@ int pfs_catalog_batch_segments(struct pfs_catalog_batch *b, const void *blob,
 	return 0;
 }
 
-/* --- the batch as a job ------------------------------------------------- */
+/* --- the batch as a job --- */
 
 static int apply_all(struct catalog_txn *t, void *arg)
 {
@@ -233,7 +233,7 @@ int pfs_catalog_submit(struct pfs_catalog *c, struct pfs_catalog_batch *b,
 	return err;
 }
 
-/* --- loading ------------------------------------------------------------ */
+/* --- loading --- */
 
 static int load_zones_locked(struct catalog_db *db, uint64_t image,
 			     uint64_t epoch,

@@ -92,44 +92,54 @@ int verb_set(struct cli *cli)
 	return STATUS_OK;
 }
 
-/* --- stop -------------------------------------------------------------- */
+/* --- stop --- */
 
-struct lookup {
-	const struct cli *cli;
-	bool is_found;
-};
-
-static int find_mount(void *arg, const struct pfs_ctl_mount *m)
+/* A zombie is over: whose child it is may not care. */
+static bool is_running(uint64_t pid)
 {
-	struct lookup *l = arg;
+	char path[64], text[512] = "";
+	const char *state;
+	FILE *f;
 
-	l->is_found = m->is_alive && !strcmp(m->socket, l->cli->socket) &&
-		      m->supervisor_pid == l->cli->supervisor_pid;
-	return l->is_found;
+	(void)snprintf(path, sizeof(path), "/proc/%llu/stat",
+		       (unsigned long long)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	(void)fclose(f);
+	state = strrchr(text, ')'); /* "PID (NAME) STATE ..." */
+	return state && strncmp(state, ") Z", 3) != 0 &&
+	       strncmp(state, ") X", 3) != 0;
 }
 
-static bool is_served(const struct cli *cli)
+/* The supervisor first: after it nobody starts another worker. */
+static bool has_ended(const struct cli *cli, const struct pfs_json *v)
 {
-	struct lookup l = {.cli = cli};
-
-	return pfs_ctl_mounts(find_mount, &l) == 0 && l.is_found;
+	return !is_running((uint64_t)cli->supervisor_pid) &&
+	       !is_running(pfs_json_num(v, "worker_pid"));
 }
 
 int verb_stop(struct cli *cli)
 {
 	PFS_AUTO(pfs_json_done) struct pfs_json *answer = NULL;
 	uint64_t give_up_ns = pfs_now_ns() + STOP_NS;
+	struct pfs_json *req = pfs_ctl_request("stop");
 	struct pfs_json *v;
-	int status = cli_ask_verb(cli, "stop", &answer, &v);
+	int status;
 
+	if (cli->is_forced)
+		pfs_json_set_bool(req, "force", true);
+	status = cli_ask(cli, req, 0, &answer, &v);
 	if (status)
 		return status;
-	while (is_served(cli)) {
+	while (!has_ended(cli, v)) {
 		if (pfs_now_ns() > give_up_ns)
 			return cli_say(STATUS_FAILED,
-				       "%s is still mounted after 30 s: it is "
-				       "in use (fuser -vm %s shows by whom)",
-				       cli->mountpoint, cli->mountpoint);
+				       "the daemon of %s has not ended after "
+				       "30 s: perhaps the source hangs; see "
+				       "the daemon's log",
+				       cli->mountpoint);
 		pfs_sleep_ms(20);
 	}
 	if (cli->is_json)
@@ -138,7 +148,7 @@ int verb_stop(struct cli *cli)
 	return STATUS_OK;
 }
 
-/* --- debug ------------------------------------------------------------- */
+/* --- debug --- */
 
 static int show_points(struct cli *cli, const struct pfs_json *points)
 {

@@ -25,7 +25,7 @@ enum status {
 struct cli {
 	/* --- the command line --- */
 	const char *mount; /* -m, or NULL */
-	bool is_json, is_all, is_skipped, is_supervisor;
+	bool is_json, is_all, is_skipped, is_supervisor, is_forced;
 	const char *store, *catalog;
 	char *const *args; /* after the verb */
 	int n_args;
@@ -34,7 +34,7 @@ struct cli {
 	pid_t supervisor_pid;
 };
 
-/* --- out.c ------------------------------------------------------------- */
+/* --- out.c --- */
 
 /** "pfsctl: SENTENCE" on stderr; returns status. */
 int cli_say(int status, const char *fmt, ...) PFS_PRINTF(2, 3);
@@ -51,7 +51,7 @@ unsigned int cli_columns(void);
 /** The word of a NULL-terminated list that was probably meant, or NULL. */
 const char *cli_suggest(const char *word, const char *const *known);
 
-/* --- pick.c ------------------------------------------------------------ */
+/* --- pick.c --- */
 
 /** Choose the mount: by -m, or the only one there is. */
 int cli_pick(struct cli *cli) PFS_MUST_CHECK;
@@ -59,7 +59,7 @@ int cli_pick(struct cli *cli) PFS_MUST_CHECK;
 int cli_use(struct cli *cli, const struct pfs_ctl_mount *m) PFS_MUST_CHECK;
 void cli_forget(struct cli *cli);
 
-/* --- client.c ---------------------------------------------------------- */
+/* --- client.c --- */
 
 enum ask_flags {
 	ASK_ONCE = 1 << 0,     /* must not be repeated when the worker dies */
@@ -77,7 +77,7 @@ int cli_ask(struct cli *cli, struct pfs_json *req, unsigned int flags,
 int cli_ask_verb(struct cli *cli, const char *verb, struct pfs_json **out,
 		 struct pfs_json **value) PFS_MUST_CHECK;
 
-/* --- verbs ------------------------------------------------------------- */
+/* --- verbs --- */
 
 int verb_status(struct cli *cli);
 int verb_stats(struct cli *cli);

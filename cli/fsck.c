@@ -140,16 +140,21 @@ static int conclude(struct cli *cli, struct findings *f, uint64_t n_bad)
 	return n_bad ? STATUS_FAILED : status;
 }
 
+static void findings_fini(struct findings *f)
+{
+	pfs_json_free(f->lines);
+}
+
 static int check_both(struct cli *cli, const char *store)
 {
-	PFS_AUTO(pfs_json_done) struct pfs_json *lines = pfs_json_array();
-	struct findings f = {.is_json = cli->is_json, .where = "catalog"};
+	PFS_AUTO(findings_fini)
+	struct findings f = {.is_json = cli->is_json,
+			     .lines = pfs_json_array(),
+			     .where = "catalog"};
 	unsigned int n_rows_bad = 0;
 	uint64_t n_bad = 0;
-	int status, err;
+	int err = pfs_catalog_check(cli->catalog, report, &f, &n_rows_bad);
 
-	err = pfs_catalog_check(cli->catalog, report, (f.lines = lines, &f),
-				&n_rows_bad);
 	if (err)
 		return cli_say(STATUS_FAILED, "catalog %s: %s", cli->catalog,
 			       strerror(-err));
@@ -158,9 +163,7 @@ static int check_both(struct cli *cli, const char *store)
 	if (err)
 		return cli_say(STATUS_FAILED, "store %s: %s", store,
 			       strerror(-err));
-	status = conclude(cli, &f, n_bad + n_rows_bad);
-	lines = f.lines; /* NULL once it was printed */
-	return status;
+	return conclude(cli, &f, n_bad + n_rows_bad);
 }
 
 int verb_fsck(struct cli *cli)

@@ -7,7 +7,7 @@
 #define MAP_ROWS 16
 #define LABEL_WIDTH 10
 
-/* --- images ------------------------------------------------------------ */
+/* --- images --- */
 
 static void show_image(const struct pfs_json *i)
 {
@@ -77,7 +77,7 @@ int verb_images(struct cli *cli)
 			       : show_images(pfs_json_get(v, "images"));
 }
 
-/* --- map --------------------------------------------------------------- */
+/* --- map --- */
 
 static const char *const marks_utf8[] = {"\u00b7", "\u2591", "\u2592", "\u2593",
 					 "\u2588"};
@@ -139,7 +139,7 @@ int verb_map(struct cli *cli)
 	if (columns > 4096 / MAP_ROWS)
 		columns = 4096 / MAP_ROWS;
 	pfs_json_set_str(req, "image", cli->args[0]);
-	pfs_json_set_u64(req, "cells", columns * MAP_ROWS);
+	pfs_json_set_u64(req, "cells", (uint64_t)columns * MAP_ROWS);
 	status = cli_ask(cli, req, 0, &answer, &v);
 	if (status)
 		return status;

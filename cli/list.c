@@ -50,7 +50,7 @@ int verb_list(struct cli *cli)
 	return STATUS_OK;
 }
 
-/* --- completion -------------------------------------------------------- */
+/* --- completion --- */
 
 /* Words are given as bytes, since that is what the shell passes back. */
 static int print_mount(void *arg, const struct pfs_ctl_mount *m)

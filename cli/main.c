@@ -14,6 +14,7 @@ enum option_bit {
 	OPT_SUPERVISOR = 1 << 4,
 	OPT_STORE = 1 << 5,
 	OPT_CATALOG = 1 << 6,
+	OPT_FORCE = 1 << 7,
 	OPT_COMMON = OPT_MOUNT | OPT_JSON,
 };
 
@@ -26,6 +27,7 @@ static const struct option_help {
 	{OPT_ALL, "--all", "all images"},
 	{OPT_SKIPPED, "--skipped", "files that are not served, and why"},
 	{OPT_SUPERVISOR, "--supervisor", "replace the supervisor too"},
+	{OPT_FORCE, "--force", "cut off what is open"},
 	{OPT_STORE, "--store FILE", "the store: file, folder or device"},
 	{OPT_CATALOG, "--catalog FILE", "the catalog's database file"},
 };
@@ -126,8 +128,9 @@ static const struct verb {
 		.name = "stop",
 		.args = "",
 		.brief = "unmount",
-		.help = "Waits until the daemon has ended.",
-		.options = OPT_COMMON,
+		.help = "Waits until the daemon has ended. Refused while "
+			"images are open.",
+		.options = OPT_COMMON | OPT_FORCE,
 		.run = verb_stop,
 	},
 	{
@@ -178,6 +181,7 @@ static const struct option long_options[] = {
 	{"all", no_argument, NULL, 'a'},
 	{"skipped", no_argument, NULL, 's'},
 	{"supervisor", no_argument, NULL, 'S'},
+	{"force", no_argument, NULL, 'f'},
 	{"store", required_argument, NULL, 't'},
 	{"catalog", required_argument, NULL, 'c'},
 	{"help", no_argument, NULL, 'h'},
@@ -191,7 +195,7 @@ struct command_line {
 	bool wants_help, wants_version;
 };
 
-/* --- help -------------------------------------------------------------- */
+/* --- help --- */
 
 static void print_option(const char *name, const char *text)
 {
@@ -239,7 +243,7 @@ static int print_verb_help(const struct verb *v)
 	return STATUS_OK;
 }
 
-/* --- the verb ---------------------------------------------------------- */
+/* --- the verb --- */
 
 static int unknown_verb(const char *name)
 {
@@ -300,7 +304,7 @@ static int run_verb(const struct verb *v, struct command_line *cl)
 	return status;
 }
 
-/* --- options ----------------------------------------------------------- */
+/* --- options --- */
 
 static void take_option(struct command_line *cl, int c)
 {
@@ -326,6 +330,10 @@ static void take_option(struct command_line *cl, int c)
 	case 'S':
 		cli->is_supervisor = true;
 		cl->given |= OPT_SUPERVISOR;
+		break;
+	case 'f':
+		cli->is_forced = true;
+		cl->given |= OPT_FORCE;
 		break;
 	case 't':
 		cli->store = optarg;

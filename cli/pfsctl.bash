@@ -52,6 +52,7 @@ _pfsctl()
 		case $verb in
 		drop) options+=' --all' ;;
 		images) options+=' --skipped' ;;
+		stop) options+=' --force' ;;
 		upgrade) options+=' --supervisor' ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

@@ -139,29 +139,33 @@ static int say_none(const struct search *s)
 		       dir);
 }
 
+static int conclude(const struct search *s)
+{
+	if (s->status)
+		return s->status;
+	if (!s->n_alive)
+		return say_none(s);
+	if (s->n_alive > 1 && !s->wanted)
+		return cli_say(
+			STATUS_USAGE,
+			"there are several mounts, say which with -m: %s",
+			s->known);
+	return STATUS_OK;
+}
+
 int cli_pick(struct cli *cli)
 {
 	PFS_AUTO_FREE char *wanted = cli->mount ? absolute(cli->mount) : NULL;
 	PFS_AUTO_FREE char *also = wanted ? folder_resolved(wanted) : NULL;
-	PFS_AUTO_FREE char *dead = NULL;
 	struct search s = {.wanted = wanted, .also = also, .cli = cli};
-	int err;
+	int err, status;
 
 	if (cli->mount && !wanted)
 		return cli_say(STATUS_FAILED, "out of memory");
 	err = pfs_ctl_mounts(consider, &s);
-	dead = s.dead;
-	if (err)
-		return cli_say(STATUS_FAILED, "looking for mounts: %s",
-			       strerror(-err));
-	if (s.status)
-		return s.status;
-	if (!s.n_alive)
-		return say_none(&s);
-	if (s.n_alive > 1 && !cli->mount)
-		return cli_say(
-			STATUS_USAGE,
-			"there are several mounts, say which with -m: %s",
-			s.known);
-	return STATUS_OK;
+	status = err ? cli_say(STATUS_FAILED, "looking for mounts: %s",
+			       strerror(-err))
+		     : conclude(&s);
+	free(s.dead);
+	return status;
 }

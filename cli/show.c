@@ -114,7 +114,7 @@ int verb_status(struct cli *cli)
 	return STATUS_OK;
 }
 
-/* --- stats ------------------------------------------------------------- */
+/* --- stats --- */
 
 /* Each group goes on to the first counter of the next. */
 static const struct group {

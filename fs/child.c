@@ -50,10 +50,10 @@ _Noreturn static void become_worker(const struct child *c, int exe_fd, int sock,
 
 	/* A Ctrl-C is for the supervisor, which then ends us in good order. */
 	setpgid(0, 0);
-	signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	snprintf(fd_arg, sizeof(fd_arg), "--worker=%d", sock);
+	(void)snprintf(fd_arg, sizeof(fd_arg), "--worker=%d", sock);
 	if (is_verbose)
 		argv[n++] = (char *)"-v";
 	if (c->log_fd >= 0)

@@ -37,7 +37,7 @@ static pid_t find_holder(int fd)
 			pid = 0;
 		}
 	}
-	fclose(f);
+	(void)fclose(f);
 	return pid;
 }
 
@@ -58,14 +58,14 @@ static bool is_zombie(pid_t pid)
 	char path[64], state = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	f = fopen(path, "re");
 	if (!f)
 		return false;
 	/* Ours is named pfs; a name with ")" would be somebody else's. */
 	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
 		state = 0;
-	fclose(f);
+	(void)fclose(f);
 	return state == 'Z' || state == 'X';
 }
 

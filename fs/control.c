@@ -107,7 +107,7 @@ static void wake(struct control *ctl)
 		pfs_log(PFS_LOG_DEBUG, "control", "wake: %m");
 }
 
-/* --- connections ------------------------------------------------------- */
+/* --- connections --- */
 
 static int watch(struct control *ctl, int op, int fd, uint32_t events,
 		 uint64_t tag)
@@ -260,7 +260,7 @@ static void PFS_PRINTF(4, 5) conn_refuse(struct control *ctl, struct conn *c,
 	conn_answer(ctl, c, err, why, NULL);
 }
 
-/* --- requests ---------------------------------------------------------- */
+/* --- requests --- */
 
 static void *job_main(void *arg)
 {
@@ -479,7 +479,7 @@ static void conn_event(struct control *ctl, struct conn *c, uint32_t events)
 	}
 }
 
-/* --- new connections --------------------------------------------------- */
+/* --- new connections --- */
 
 static bool is_permitted(int fd)
 {
@@ -543,7 +543,7 @@ static bool accept_one(struct control *ctl)
 	return true;
 }
 
-/* --- the loop ---------------------------------------------------------- */
+/* --- the loop --- */
 
 static void reap_jobs(struct control *ctl)
 {
@@ -732,7 +732,7 @@ static void *control_main(void *arg)
 	return NULL;
 }
 
-/* --- start and stop ---------------------------------------------------- */
+/* --- start and stop --- */
 
 static void control_destroy(struct control *ctl)
 {

@@ -209,7 +209,7 @@ static int find_image(struct control_call *call, struct list *all,
 			    name);
 }
 
-/* --- images ------------------------------------------------------------ */
+/* --- images --- */
 
 static struct pfs_json *tell_entry(struct worker *w, struct entry *e)
 {
@@ -256,7 +256,7 @@ int control_images(struct control_call *call)
 	return err;
 }
 
-/* --- skipped ----------------------------------------------------------- */
+/* --- skipped --- */
 
 struct skipped {
 	struct control_call *call;
@@ -291,7 +291,7 @@ int control_skipped(struct control_call *call)
 	return err < 0 ? err : 0;
 }
 
-/* --- map --------------------------------------------------------------- */
+/* --- map --- */
 
 static int need_store(struct control_call *call)
 {
@@ -349,7 +349,7 @@ int control_map(struct control_call *call)
 	return 0;
 }
 
-/* --- drop -------------------------------------------------------------- */
+/* --- drop --- */
 
 int control_drop(struct control_call *call)
 {
@@ -374,7 +374,7 @@ int control_drop(struct control_call *call)
 	return 0;
 }
 
-/* --- verify ------------------------------------------------------------ */
+/* --- verify --- */
 
 static int verify_entry(struct control_call *call, const struct entry *e,
 			struct pfs_verify_result *sum)

@@ -30,7 +30,7 @@ uint64_t control_chunk(const struct worker *w)
 	return w->store ? pfs_store_chunk(w->store) : w->opt.chunk;
 }
 
-/* --- status ------------------------------------------------------------ */
+/* --- status --- */
 
 static const char *const level_names[] = {
 	[PFS_LOG_ERROR] = "error",
@@ -174,7 +174,7 @@ static int status(struct control_call *call)
 	return 0;
 }
 
-/* --- stats ------------------------------------------------------------- */
+/* --- stats --- */
 
 static int stats(struct control_call *call)
 {
@@ -191,7 +191,7 @@ static int stats(struct control_call *call)
 	return 0;
 }
 
-/* --- set --------------------------------------------------------------- */
+/* --- set --- */
 
 static int set_log(struct control_call *call, const char *value)
 {
@@ -327,12 +327,50 @@ static int set(struct control_call *call)
 			    key);
 }
 
-/* --- what the supervisor does ------------------------------------------ */
+/* --- what the supervisor does --- */
+
+/* First image that is open, for the sentence. */
+static int find_open(void *arg, const struct image_info *info)
+{
+	char **name = arg;
+
+	if (!info->n_handles)
+		return 0;
+	*name = strdup(info->path);
+	return 1;
+}
+
+/* The daemon would go all the same and leave its clients with ENOTCONN, so
+ * this is asked first.  Closes may still be under way: they have a second. */
+static int must_be_idle(struct control_call *call)
+{
+	uint64_t end_ns = pfs_now_ns() + PFS_NSEC_PER_SEC;
+
+	for (;;) {
+		PFS_AUTO_FREE char *name = NULL;
+
+		if (!image_each(call->w, find_open, &name))
+			return 0;
+		if (call->stop)
+			return -ECANCELED;
+		if (pfs_now_ns() >= end_ns)
+			return control_fail(call, -EBUSY,
+					    "%.256s is open: stop what uses "
+					    "it (fuser -vm %.256s), or cut it "
+					    "off with --force",
+					    name ? name : "an image",
+					    call->w->opt.mountpoint);
+		pfs_sleep_ms(10);
+	}
+}
 
 static int stop(struct control_call *call)
 {
-	int err =
-		proto_send(call->w->sup_fd, PROTO_STOP_MOUNT, NULL, 0, NULL, 0);
+	int err = pfs_json_is_true(call->req, "force") ? 0 : must_be_idle(call);
+
+	if (err)
+		return err;
+	err = proto_send(call->w->sup_fd, PROTO_STOP_MOUNT, NULL, 0, NULL, 0);
 
 	pfs_json_set_u64(call->result, "supervisor_pid", (uint64_t)getppid());
 	pfs_json_set_u64(call->result, "worker_pid", (uint64_t)getpid());
@@ -364,7 +402,7 @@ static int upgrade(struct control_call *call)
 			  0);
 }
 
-/* --- debug: fault points ----------------------------------------------- */
+/* --- debug: fault points --- */
 
 static int fault_arm(struct control_call *call)
 {
@@ -448,7 +486,7 @@ static int debug(struct control_call *call)
 			    "the action is arm, clear, resume or status");
 }
 
-/* --- the table --------------------------------------------------------- */
+/* --- the table --- */
 
 const struct control_verb *control_verb_find(const char *name)
 {
@@ -461,7 +499,7 @@ const struct control_verb *control_verb_find(const char *name)
 		{"drop", CONTROL_JOB, control_drop},
 		{"verify", CONTROL_LONG, control_verify},
 		{"set", CONTROL_INLINE, set},
-		{"stop", CONTROL_INLINE, stop},
+		{"stop", CONTROL_JOB, stop},
 		{"upgrade", CONTROL_UPGRADE, upgrade},
 		{"debug", CONTROL_INLINE, debug},
 	};

@@ -21,7 +21,7 @@ static void log_to_stderr(enum pfs_log_level level, const char *line, void *arg)
 {
 	(void)level;
 	(void)arg;
-	fprintf(stderr, "pfs: %s\n", line);
+	(void)fprintf(stderr, "pfs: %s\n", line);
 }
 
 static void log_to_syslog(enum pfs_log_level level, const char *line, void *arg)
@@ -59,9 +59,10 @@ _Noreturn static void wait_as_caller(int fd, pid_t child)
 		int how = 0;
 
 		waitpid(child, &how, 0);
-		fprintf(stderr, "pfs: ended while starting (%s %d)\n",
-			WIFSIGNALED(how) ? "signal" : "exit status",
-			WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
+		(void)fprintf(stderr, "pfs: ended while starting (%s %d)\n",
+			      WIFSIGNALED(how) ? "signal" : "exit status",
+			      WIFSIGNALED(how) ? WTERMSIG(how)
+					       : WEXITSTATUS(how));
 	}
 	_exit(status);
 }
@@ -159,5 +160,5 @@ void daemon_early_log_show(int fd)
 	PFS_AUTO_FREE char *text = calloc(1, EARLY_LOG_MAX + 1);
 
 	if (fd >= 0 && text && pread(fd, text, EARLY_LOG_MAX, 0) > 0)
-		fputs(text, stderr);
+		(void)fputs(text, stderr);
 }

@@ -36,6 +36,9 @@
 #define MARK_WAIT_NS (50 * PFS_NSEC_PER_MSEC)
 /* A time stamp younger than this may be kept by a later change (I6). */
 #define TRUST_NS (20 * PFS_NSEC_PER_MSEC)
+/* A guest's tools open an image several times in a row, and fetches under way
+ * at a close would be lost. */
+#define LINGER_NS (2 * PFS_NSEC_PER_SEC)
 #define HOLE_EXTENTS_MAX 4096u
 #define HOLE_SCAN_NS (200 * PFS_NSEC_PER_MSEC)
 
@@ -48,7 +51,8 @@ struct image {
 	struct pfs_source *src;
 	struct pfs_store_image *sto; /* NULL: past the store */
 	uint64_t id;                 /* 0: the catalog does not know it */
-	uint32_t n_refs;             /* under the table's lock */
+	uint32_t n_refs;             /* under the table's lock; 0: lingering */
+	uint64_t idle_ns;            /* since when; under the table's lock */
 
 	_Atomic uint64_t size;
 	_Atomic bool is_marked;    /* the durable mark is set */
@@ -76,7 +80,7 @@ struct image_table {
 	bool is_closing;
 };
 
-/* --- identity ------------------------------------------------------------- */
+/* --- identity --- */
 
 /* The file system's own id, or, where it has none, the source's name. */
 static void fs_identity(struct worker *w, int fd, struct pfs_identity *id)
@@ -131,8 +135,7 @@ static bool same_file_state(const struct pfs_identity *a,
 	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
-/* --- coming into use --------------------------------------------------------
- */
+/* --- coming into use --- */
 
 /* What an earlier worker of this mount had open goes on as it was: our own
  * writes have moved the file's times, and what was written since the rows were
@@ -330,8 +333,7 @@ static void find_chunks(struct image *img)
 			strerror(-err));
 }
 
-/* --- the table --------------------------------------------------------------
- */
+/* --- the table --- */
 
 int image_table_create(struct worker *w)
 {
@@ -349,6 +351,7 @@ void image_table_destroy(struct worker *w)
 {
 	if (!w->images)
 		return;
+	image_unload_unused(w, true);
 	pfs_mutex_fini(&w->images->lock);
 	free(w->images);
 	w->images = NULL;
@@ -358,6 +361,15 @@ static struct image **bucket_of(struct image_table *t, uint64_t dev,
 				uint64_t ino)
 {
 	return &t->bucket[pfs_mix64(dev ^ pfs_mix64(ino)) % N_BUCKETS];
+}
+
+/* It lingered: as if it were opened anew, but for what is still in RAM.  The
+ * caller looks at its identity next. */
+static void come_back(struct image *img)
+{
+	if (img->sto && !state_image_opened(img->w->state, img->id, img->epoch,
+					    img->dev, img->ino))
+		pfs_store_image_expel(img->sto);
 }
 
 int image_get(struct worker *w, int fd, const char *path, struct image **out)
@@ -377,7 +389,8 @@ int image_get(struct worker *w, int fd, const char *path, struct image **out)
 		if (img->dev == st.st_dev && img->ino == st.st_ino)
 			break;
 	if (img) {
-		img->n_refs++;
+		if (!img->n_refs++)
+			come_back(img);
 	} else {
 		err = make_image(w, fd, &st, path, &img);
 		if (!err) {
@@ -512,22 +525,18 @@ static bool is_last_user(struct image *img)
 	return is_last;
 }
 
-static void unload(struct image *img)
+/* From now on the file may be changed by others without our knowing: the next
+ * worker must not take the image over unseen. */
+static void note_unused(struct image *img)
 {
-	struct worker *w = img->w;
-
-	if (img->sto)
-		pfs_store_image_detach(img->sto);
-	if (!w->is_handover && img->id)
-		state_image_closed(w->state, img->id);
-	free_image(img);
+	img->idle_ns = pfs_now_ns();
+	if (!img->w->is_handover && img->id)
+		state_image_closed(img->w->state, img->id);
 }
 
 void image_put(struct image *img)
 {
 	struct image_table *t = img->w->images;
-	struct image **at;
-	bool is_last;
 
 	/* While somebody still holds it: the lock below is the table's, and
 	 * ending a session takes its time. */
@@ -538,20 +547,48 @@ void image_put(struct image *img)
 		settle_identity(img);
 
 	pfs_mutex_lock(&t->lock);
-	is_last = !--img->n_refs;
-	if (is_last) {
-		at = bucket_of(t, img->dev, img->ino);
-		while (*at != img)
-			at = &(*at)->next;
-		*at = img->next;
-		t->n--;
-		unload(img);
+	if (!--img->n_refs)
+		note_unused(img);
+	pfs_mutex_unlock(&t->lock);
+}
+
+/* Under the table's lock: who opens the file next must find its rows saved, or
+ * in the queue that it waits for. */
+static void unload_locked(struct image_table *t, struct image **at)
+	PFS_REQUIRES(t->lock)
+{
+	struct image *img = *at;
+
+	*at = img->next;
+	t->n--;
+	if (img->sto)
+		pfs_store_image_detach(img->sto);
+	free_image(img);
+}
+
+void image_unload_unused(struct worker *w, bool all)
+{
+	struct image_table *t = w->images;
+	uint64_t now = pfs_now_ns();
+
+	pfs_mutex_lock(&t->lock);
+	for (uint32_t i = 0; i < N_BUCKETS && t->n; i++) {
+		struct image **at = &t->bucket[i];
+
+		while (*at) {
+			struct image *img = *at;
+
+			if (!img->n_refs &&
+			    (all || now - img->idle_ns >= LINGER_NS))
+				unload_locked(t, at);
+			else
+				at = &img->next;
+		}
 	}
 	pfs_mutex_unlock(&t->lock);
 }
 
-/* --- write sessions
- * ------------------------------------------------------------- */
+/* --- write sessions --- */
 
 void image_writer_opened(struct image *img)
 {
@@ -649,8 +686,7 @@ static void begin_session(struct image *img)
 	pfs_mutex_unlock(&img->session);
 }
 
-/* --- mutations
- * --------------------------------------------------------------------- */
+/* --- mutations --- */
 
 static void mark_zones(struct image *img, const struct pfs_mutation *m)
 {
@@ -778,7 +814,7 @@ static uint32_t take_read_ones(struct image_table *t, struct image **out,
 		     img = img->next) {
 			uint64_t bytes = atomic_load(&img->read_bytes);
 
-			if (bytes == img->bytes_seen)
+			if (bytes == img->bytes_seen || !img->n_refs)
 				continue;
 			img->bytes_seen = bytes;
 			img->n_refs++;
@@ -806,8 +842,7 @@ void image_zone_saved(void *worker, uint64_t image, uint32_t zone)
 	state_zone_clear(w->state, image, zone);
 }
 
-/* --- for the data threads
- * -------------------------------------------------------------- */
+/* --- for the data threads --- */
 
 struct pfs_store_image *image_store(const struct image *img)
 {
@@ -827,8 +862,7 @@ void image_note_read(struct image *img, const struct pfs_read *r)
 				  memory_order_relaxed);
 }
 
-/* --- looking at it
- * ------------------------------------------------------------------------ */
+/* --- looking at it --- */
 
 static uint64_t by_outcome(const struct image *img, enum pfs_read_outcome o)
 {

@@ -30,7 +30,7 @@ struct image;
 int image_get(struct worker *w, int fd, const char *path,
 	      struct image **out) PFS_MUST_CHECK;
 void image_ref(struct image *img);
-/** The last put ends the write session (if any) and unloads. */
+/** The last put ends the write session (if any); the image lingers for 2 s. */
 void image_put(struct image *img);
 
 /** Handles open for writing; the write session ends with the last. */
@@ -80,7 +80,7 @@ void image_gone(struct image *img);
  *  fd: any descriptor of it. */
 void image_revalidate(struct image *img, int fd);
 
-/* --- for the data threads: lock-free ------------------------------------- */
+/* --- for the data threads: lock-free --- */
 
 struct pfs_source;
 /** NULL: the image is served past the store. */
@@ -90,12 +90,13 @@ struct pfs_source *image_source(const struct image *img);
 struct pfs_read;
 void image_note_read(struct image *img, const struct pfs_read *r);
 
-/* --- for worker.c ----------------------------------------------------------
- */
+/* --- for worker.c --- */
 
 int image_table_create(struct worker *w) PFS_MUST_CHECK;
 /** All images were put. */
 void image_table_destroy(struct worker *w);
+/** Once a second: forget images that nobody has used for 2 s, or all. */
+void image_unload_unused(struct worker *w, bool all);
 /** Once a second: image_revalidate() for images that are being read. */
 void image_revalidate_some(struct worker *w);
 /** Called by the catalog's thread: a zone's row is saved. */

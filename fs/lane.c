@@ -43,8 +43,7 @@ struct lane {
 	int start_err;
 };
 
-/* --- replies ---------------------------------------------------------------
- */
+/* --- replies --- */
 
 static void send_reply(int fd, const void *msg, size_t len)
 {
@@ -70,11 +69,21 @@ static const enum pfs_counter outcome_counter[] = {
 	[PFS_READ_DIRECT] = PFS_C_READ_DIRECT,
 };
 
+/* The image may have been cut while the read was under way: what lay past its
+ * new end was never zeros. */
+static uint32_t len_within_image(const struct pfs_read *r)
+{
+	uint64_t size = image_size(r->owner);
+
+	return size > r->off ? (uint32_t)PFS_MIN(r->len, size - r->off) : 0;
+}
+
 /* The header goes right before the bytes: one write, no copy. */
 static void answer(void *arg, struct pfs_read *r, int err)
 {
 	struct fuse_out_header h = {.unique = r->unique};
 	uint8_t *msg = r->data - sizeof(h);
+	uint32_t len = len_within_image(r);
 
 	(void)arg;
 	if (err) {
@@ -85,16 +94,15 @@ static void answer(void *arg, struct pfs_read *r, int err)
 	/* Counted before the reply: who reads statistics after a read finds
 	 * it in them. */
 	pfs_count(PFS_C_READS, 1);
-	pfs_count(PFS_C_READ_BYTES, r->len);
+	pfs_count(PFS_C_READ_BYTES, len);
 	pfs_count(outcome_counter[r->outcome], 1);
 	image_note_read(r->owner, r);
-	h.len = (uint32_t)sizeof(h) + r->len;
+	h.len = (uint32_t)sizeof(h) + len;
 	memcpy(msg, &h, sizeof(h));
 	send_reply(r->reply_fd, msg, h.len);
 }
 
-/* --- requests ----------------------------------------------------------------
- */
+/* --- requests --- */
 
 static struct handle *handle_of(struct worker *w, uint64_t fh)
 {
@@ -155,8 +163,7 @@ static void dispatch(struct lane *l, size_t n)
 		start_read(l, in, (const void *)(in + 1));
 }
 
-/* --- the loop
- * ------------------------------------------------------------------- */
+/* --- the loop --- */
 
 static void set_nonblock(struct lane *l, bool on)
 {
@@ -283,8 +290,7 @@ static void *lane_main(void *arg)
 	return NULL;
 }
 
-/* --- start and stop
- * ---------------------------------------------------------------- */
+/* --- start and stop --- */
 
 static void lane_free(struct lane *l)
 {

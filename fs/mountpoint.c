@@ -20,7 +20,7 @@
 #define FS_TYPE "fuse.pfs"
 #define MAX_STACKED 16
 
-/* --- what is mounted there ------------------------------------------------ */
+/* --- what is mounted there --- */
 
 /* In /proc/self/mountinfo a space, tab, newline or backslash is \ooo. */
 static void unescape(char *s)
@@ -71,9 +71,9 @@ static int type_at(const char *path, char *type, size_t len)
 		const char *found = type_if_at(line, path);
 
 		if (found) /* a later line lies on top of an earlier one */
-			snprintf(type, len, "%s", found);
+			(void)snprintf(type, len, "%s", found);
 	}
-	fclose(f);
+	(void)fclose(f);
 	return 0;
 }
 
@@ -114,14 +114,14 @@ int mountpoint_clear(const char *path)
 	return -EBUSY;
 }
 
-/* --- mount ---------------------------------------------------------------- */
+/* --- mount --- */
 
 static void PFS_PRINTF(2, 0)
 	log_from_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
 {
 	char text[512];
 
-	vsnprintf(text, sizeof(text), fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	text[strcspn(text, "\n")] = 0;
 	pfs_log(level <= FUSE_LOG_ERR ? PFS_LOG_ERROR : PFS_LOG_INFO, "mount",
 		"%s", text);
@@ -130,11 +130,11 @@ static void PFS_PRINTF(2, 0)
 /* A comma in the source's name must not end the option. */
 static void print_fsname(FILE *f, const char *name)
 {
-	fputs("fsname=", f);
+	(void)fputs("fsname=", f);
 	for (; *name; name++) {
 		if (*name == ',' || *name == '\\')
-			fputc('\\', f);
-		fputc(*name, f);
+			(void)fputc('\\', f);
+		(void)fputc(*name, f);
 	}
 }
 
@@ -147,12 +147,12 @@ static int mount_options(const struct options *o, char **out)
 	if (!f)
 		return -ENOMEM;
 	print_fsname(f, o->fsname);
-	fprintf(f, ",subtype=pfs,nosuid,nodev,noexec,max_read=%llu",
-		(unsigned long long)PFS_MIB(1));
+	(void)fprintf(f, ",subtype=pfs,nosuid,nodev,noexec,max_read=%llu",
+		      (unsigned long long)PFS_MIB(1));
 	if (o->allow_other)
-		fputs(",allow_other,default_permissions", f);
+		(void)fputs(",allow_other,default_permissions", f);
 	if (o->ro)
-		fputs(",ro", f);
+		(void)fputs(",ro", f);
 	if (fclose(f)) {
 		free(text);
 		return -ENOMEM;
@@ -161,30 +161,31 @@ static int mount_options(const struct options *o, char **out)
 	return 0;
 }
 
+/* Of the mount that was made.  There is no way to destroy a mounted session
+ * that neither unmounts nor leaks, so it stays until the process ends. */
+static struct fuse_session *mounted;
+
 /* libfuse mounts (as a plain user through fusermount3); the descriptor is all
- * we keep of its session. */
+ * we want of its session. */
 static int mount_by_fuse(const struct options *o, char *opts, int *out_fd)
 {
 	static const struct fuse_lowlevel_ops none;
 	char *argv[] = {(char *)"pfs", (char *)"-o", opts, NULL};
 	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
-	struct fuse_session *se =
-		fuse_session_new(&args, &none, sizeof(none), NULL);
-	int err = 0;
 
+	mounted = fuse_session_new(&args, &none, sizeof(none), NULL);
 	fuse_opt_free_args(&args);
-	if (!se)
+	if (!mounted)
 		return -EINVAL;
-	if (fuse_session_mount(se, o->mountpoint))
-		err = errno ? -errno : -EIO;
-	if (!err)
-		*out_fd = fcntl(fuse_session_fd(se), F_DUPFD_CLOEXEC, 3);
-	if (!err && *out_fd < 0) {
-		err = -errno;
-		fuse_session_unmount(se);
+	errno = 0;
+	if (fuse_session_mount(mounted, o->mountpoint)) {
+		int err = errno ? -errno : -EIO;
+
+		fuse_session_destroy(mounted);
+		return err;
 	}
-	fuse_session_destroy(se);
-	return err;
+	*out_fd = fuse_session_fd(mounted);
+	return fcntl(*out_fd, F_SETFD, FD_CLOEXEC) ? -errno : 0;
 }
 
 int mountpoint_mount(const struct options *o, int *out_fd)
@@ -219,7 +220,7 @@ bool mountpoint_is_cut(int dev_fd)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
 }
 
-/* --- unmount -------------------------------------------------------------- */
+/* --- unmount --- */
 
 static int detach_by_fusermount(const char *path)
 {

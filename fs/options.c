@@ -63,14 +63,14 @@ static int PFS_PRINTF(2, 3) refuse(FILE *err, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	fprintf(err, "pfs: ");
-	vfprintf(err, fmt, ap);
-	fprintf(err, "\n");
+	(void)fprintf(err, "pfs: ");
+	(void)vfprintf(err, fmt, ap);
+	(void)fprintf(err, "\n");
 	va_end(ap);
 	return -EINVAL;
 }
 
-/* --- values ------------------------------------------------------------- */
+/* --- values --- */
 
 static int parse_digits(const char *s, const char **end, uint64_t *out)
 {
@@ -123,7 +123,7 @@ static void format_size(uint64_t v, char *buf, size_t len)
 		v /= 1024;
 		u++;
 	}
-	snprintf(buf, len, "%llu%.1s", (unsigned long long)v, units + u);
+	(void)snprintf(buf, len, "%llu%.1s", (unsigned long long)v, units + u);
 }
 
 static int set_path(const struct opt *opt, struct options *o, const char *value)
@@ -212,8 +212,9 @@ static void format(const struct opt *opt, const struct options *o, char *buf,
 
 	switch (opt->kind) {
 	case PATH:
-		snprintf(buf, len, "%s",
-			 *(char *const *)slot ? *(char *const *)slot : "");
+		(void)snprintf(buf, len, "%s",
+			       *(char *const *)slot ? *(char *const *)slot
+						    : "");
 		break;
 	case SIZE:
 		format_size(*(const uint64_t *)slot, buf, len);
@@ -222,15 +223,16 @@ static void format(const struct opt *opt, const struct options *o, char *buf,
 		format_size(*(const uint32_t *)slot, buf, len);
 		break;
 	case NUMBER:
-		snprintf(buf, len, "%u", *(const uint32_t *)slot);
+		(void)snprintf(buf, len, "%u", *(const uint32_t *)slot);
 		break;
 	case SWITCH:
 	case FLAG:
-		snprintf(buf, len, "%s", *(const bool *)slot ? "on" : "off");
+		(void)snprintf(buf, len, "%s",
+			       *(const bool *)slot ? "on" : "off");
 		break;
 	case IO:
-		snprintf(buf, len, "%s",
-			 io_names[*(const enum store_io *)slot]);
+		(void)snprintf(buf, len, "%s",
+			       io_names[*(const enum store_io *)slot]);
 		break;
 	}
 }
@@ -266,7 +268,7 @@ void options_fini(struct options *o)
 	memset(o, 0, sizeof(*o));
 }
 
-/* --- -o ----------------------------------------------------------------- */
+/* --- -o --- */
 
 static bool is_passed_over(const char *word)
 {
@@ -286,9 +288,9 @@ static int refuse_unknown(const char *name, FILE *err)
 {
 	refuse(err, "option \"%s\" is not known; allowed are:", name);
 	for (size_t i = 0; i < PFS_ARRAY_SIZE(table); i++)
-		fprintf(err, "%s %s%s", i ? "," : "    ", table[i].name,
-			table[i].kind == FLAG ? "" : "=");
-	fprintf(err, "\n    and what mount(8) knows; see pfs --help\n");
+		(void)fprintf(err, "%s %s%s", i ? "," : "    ", table[i].name,
+			      table[i].kind == FLAG ? "" : "=");
+	(void)fprintf(err, "\n    and what mount(8) knows; see pfs --help\n");
 	return -EINVAL;
 }
 
@@ -378,11 +380,12 @@ static int take_list(const char *list, struct options *o, FILE *err)
 	return res;
 }
 
-/* --- the command line ---------------------------------------------------- */
+/* --- the command line --- */
 
 static void print_help(FILE *out)
 {
-	fprintf(out,
+	(void)fprintf(
+		out,
 		"usage: pfs SOURCE MOUNTPOINT [-o OPTIONS] [-f] [-v]\n"
 		"Serve the disk images in folder SOURCE at MOUNTPOINT, reads "
 		"from a local store.\n\n"
@@ -396,13 +399,14 @@ static void print_help(FILE *out)
 		const struct opt *t = &table[i];
 		char name[64];
 
-		snprintf(name, sizeof(name), "%s%s%s", t->name,
-			 t->kind == FLAG ? "" : "=", t->value);
-		fprintf(out, "  %-30s%s%s%s%s\n", name, t->help,
-			t->dflt[0] ? " [" : "", t->dflt, t->dflt[0] ? "]" : "");
+		(void)snprintf(name, sizeof(name), "%s%s%s", t->name,
+			       t->kind == FLAG ? "" : "=", t->value);
+		(void)fprintf(out, "  %-30s%s%s%s%s\n", name, t->help,
+			      t->dflt[0] ? " [" : "", t->dflt,
+			      t->dflt[0] ? "]" : "");
 	}
-	fprintf(out, "\nUnmount with: umount MOUNTPOINT. See pfs(8), "
-		     "pfsctl(8).\n");
+	(void)fprintf(out, "\nUnmount with: umount MOUNTPOINT. See pfs(8), "
+			   "pfsctl(8).\n");
 }
 
 static const struct option long_options[] = {
@@ -428,7 +432,7 @@ static int take_switch(int c, char **argv, struct options *o, bool *stop,
 		*stop = true;
 		return 0;
 	case 'V':
-		fprintf(out, "pfs %s\n", PFS_VERSION);
+		(void)fprintf(out, "pfs %s\n", PFS_VERSION);
 		*stop = true;
 		return 0;
 	case ':':
@@ -488,23 +492,23 @@ void options_each(const struct options *o,
 	}
 }
 
-/* --- as text for the worker ---------------------------------------------- */
+/* --- as text for the worker --- */
 
 /* "name=value" lines; in values a backslash is "\\", a newline "\n". */
 static void pack_one(void *arg, const char *name, const char *value)
 {
 	FILE *f = arg;
 
-	fprintf(f, "%s=", name);
+	(void)fprintf(f, "%s=", name);
 	for (; *value; value++) {
 		if (*value == '\n')
-			fputs("\\n", f);
+			(void)fputs("\\n", f);
 		else if (*value == '\\')
-			fputs("\\\\", f);
+			(void)fputs("\\\\", f);
 		else
-			fputc(*value, f);
+			(void)fputc(*value, f);
 	}
-	fputc('\n', f);
+	(void)fputc('\n', f);
 }
 
 int options_pack(const struct options *o, char **out)

@@ -14,9 +14,9 @@ static int PFS_PRINTF(2, 3) refuse(FILE *err, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	fprintf(err, "pfs: ");
-	vfprintf(err, fmt, ap);
-	fprintf(err, "\n");
+	(void)fprintf(err, "pfs: ");
+	(void)vfprintf(err, fmt, ap);
+	(void)fprintf(err, "\n");
 	va_end(ap);
 	return -EINVAL;
 }
@@ -83,7 +83,7 @@ static char *resolve_missing(const char *path)
 	return dir ? join(dir, slash ? slash + 1 : cut) : NULL;
 }
 
-/* --- source and mountpoint ------------------------------------------------ */
+/* --- source and mountpoint --- */
 
 static int settle_source(struct options *o, const char *source, FILE *err)
 {
@@ -198,7 +198,7 @@ static int check_nesting(const struct options *o, FILE *err)
 	return 0;
 }
 
-/* --- store and catalog ---------------------------------------------------- */
+/* --- store and catalog --- */
 
 static int default_folder(const struct options *o, const char *root_base,
 			  const char *xdg, const char *below_home, char **out)
@@ -311,9 +311,9 @@ int places_settle(struct options *o, const char *source, const char *mountpoint,
 		res = check_nesting(o, err);
 	if (res)
 		return res;
-	snprintf(o->id, sizeof(o->id), "%016llx",
-		 (unsigned long long)pfs_hash64(o->source, strlen(o->source),
-						0));
+	(void)snprintf(o->id, sizeof(o->id), "%016llx",
+		       (unsigned long long)pfs_hash64(o->source,
+						      strlen(o->source), 0));
 	if (!o->store || has_store(o))
 		res = settle_file(o, &o->store, "store", default_store, err);
 	if (!res)
@@ -324,7 +324,7 @@ int places_settle(struct options *o, const char *source, const char *mountpoint,
 	return res ? res : check_store(o, err);
 }
 
-/* --- making the folders --------------------------------------------------- */
+/* --- making the folders --- */
 
 bool places_store_is_folder(const struct options *o)
 {

@@ -78,7 +78,7 @@ static void *pop(struct free_item **list)
 	return item;
 }
 
-/* --- threads -------------------------------------------------------------- */
+/* --- threads --- */
 
 static void *thread_main(void *arg);
 
@@ -208,7 +208,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* --- create and destroy --------------------------------------------------- */
+/* --- create and destroy --- */
 
 static void *big_alloc(void)
 {
@@ -360,7 +360,7 @@ void pool_destroy(struct pool *p)
 	free(p);
 }
 
-/* --- callers -------------------------------------------------------------- */
+/* --- callers --- */
 
 void *pool_buf_get(struct pool *p)
 {

@@ -105,7 +105,7 @@ static void run_binary(int exe_fd, int table_fd, bool is_returned)
 	char *argv[] = {(char *)"pfs", fd_arg,
 			is_returned ? (char *)"--returned" : NULL, NULL};
 
-	snprintf(fd_arg, sizeof(fd_arg), "--supervisor=%d", table_fd);
+	(void)snprintf(fd_arg, sizeof(fd_arg), "--supervisor=%d", table_fd);
 	set_cloexec(table_fd, false);
 	execveat(exe_fd, "", argv, environ, AT_EMPTY_PATH);
 	pfs_log(PFS_LOG_ERROR, "supervisor", "exec of the other binary: %s",

@@ -40,7 +40,7 @@ static rlim_t raise_limit(int what, rlim_t want)
 static void raise_limits(void)
 {
 	/* Kept descriptors, and as many again on the way from a worker. */
-	rlim_t n = raise_limit(RLIMIT_NOFILE, 2 * STATE_FD_SLOTS);
+	rlim_t n = raise_limit(RLIMIT_NOFILE, (rlim_t)2 * STATE_FD_SLOTS);
 
 	if (n < STATE_MAX_HANDLES)
 		pfs_log(PFS_LOG_WARNING, "supervisor",
@@ -55,7 +55,7 @@ int setup_signals(struct supervisor *s)
 {
 	sigset_t set;
 
-	signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -78,7 +78,7 @@ static int refuse_claim(int err, const char *what, const char *path,
 	char who[32] = "";
 
 	if (holder)
-		snprintf(who, sizeof(who), " (pid %d)", (int)holder);
+		(void)snprintf(who, sizeof(who), " (pid %d)", (int)holder);
 	if (err == -EBUSY)
 		pfs_log(PFS_LOG_ERROR, "supervisor",
 			"%s %s is in use by another pfs%s: %s", what, path, who,
@@ -92,17 +92,18 @@ static int refuse_claim(int err, const char *what, const char *path,
 static int claim_mountpoint(struct supervisor *s)
 {
 	char dir[PATH_MAX], path[PATH_MAX + 32];
-	pid_t holder;
+	pid_t holder = 0;
 	int err = pfs_ctl_dir_make(dir);
 
 	if (err)
 		return pfs_log_fail(err, "supervisor",
 				    "make the folder for sockets (see "
 				    "PFS_RUN_DIR in pfs(8))");
-	snprintf(s->mount_id, sizeof(s->mount_id), "%016llx",
-		 (unsigned long long)pfs_hash64(s->opt.mountpoint,
-						strlen(s->opt.mountpoint), 0));
-	snprintf(path, sizeof(path), "%s/%s.lock", dir, s->mount_id);
+	(void)snprintf(s->mount_id, sizeof(s->mount_id), "%016llx",
+		       (unsigned long long)pfs_hash64(s->opt.mountpoint,
+						      strlen(s->opt.mountpoint),
+						      0));
+	(void)snprintf(path, sizeof(path), "%s/%s.lock", dir, s->mount_id);
 	err = claim_file(path, &s->claim_fd[CLAIM_MOUNTPOINT], &holder);
 	return err ? refuse_claim(err, "mountpoint", s->opt.mountpoint, holder,
 				  "umount it first")
@@ -113,7 +114,7 @@ static int claim_catalog(struct supervisor *s)
 {
 	PFS_AUTO_FREE char *path = NULL;
 	const char *slash = strrchr(s->opt.catalog, '/');
-	pid_t holder;
+	pid_t holder = 0;
 	int err;
 
 	if (asprintf(&path, "%.*s/lock", (int)(slash - s->opt.catalog),
@@ -143,7 +144,7 @@ static int claim_store_at(struct supervisor *s, pid_t *holder)
 
 static int claim_store(struct supervisor *s)
 {
-	pid_t holder;
+	pid_t holder = 0;
 	int err;
 
 	if (!strcmp(s->opt.store, "none"))
@@ -195,16 +196,18 @@ static int open_socket(struct supervisor *s)
 	return 0;
 }
 
+/* With few cores a second data thread takes time from the guests: on two, 4K at
+ * depth 32 from two clients was 26 % faster with one. */
 static unsigned int clones_wanted(const struct options *o)
 {
 	cpu_set_t cpus;
-	unsigned int n = 1;
 
 	if (o->threads)
 		return PFS_MIN(o->threads, (uint32_t)WORKER_MAX_LANES);
-	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-		n = (unsigned int)CPU_COUNT(&cpus);
-	return PFS_MIN(n, 2u);
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 &&
+	    CPU_COUNT(&cpus) >= 4)
+		return 2;
+	return 1;
 }
 
 static int make_clones(struct supervisor *s)

@@ -24,6 +24,7 @@
 
 #include <pfs/base.h>
 #include <pfs/counters.h>
+#include <pfs/store.h>
 
 #define STATE_MAGIC 0x3053464553465000ull
 #define STATE_VERSION 1 /* layout; a worker with another refuses to start */
@@ -118,6 +119,7 @@ struct state {
 	uint8_t init[STATE_INIT_MAX];
 	uint8_t init_reply[STATE_INIT_MAX];
 	/* --- worker writes --- */
+	struct pfs_store_gens gens;
 	_Atomic uint64_t counters[PFS_C_N + 64]; /* carried over to the next */
 	struct state_node node[STATE_MAX_NODES];
 	struct state_handle handle[STATE_MAX_HANDLES];

@@ -40,7 +40,7 @@
 /* One message at a time, in one thread. */
 static struct proto_msg msg;
 
-/* --- starting a worker ---------------------------------------------------- */
+/* --- starting a worker --- */
 
 static int send_options(struct supervisor *s, struct child *c)
 {
@@ -123,7 +123,7 @@ static void go(struct supervisor *s, struct child *c)
 	(void)!child_go(c, s->state->n_starts > 1);
 }
 
-/* --- the end -------------------------------------------------------------- */
+/* --- the end --- */
 
 static void end_mount(struct supervisor *s, int status)
 {
@@ -146,7 +146,7 @@ static bool is_over(const struct supervisor *s)
 	       s->standby.phase == CHILD_NONE;
 }
 
-/* --- upgrade -------------------------------------------------------------- */
+/* --- upgrade --- */
 
 static void send_result(struct supervisor *s, int err, const char *text)
 {
@@ -155,7 +155,7 @@ static void send_result(struct supervisor *s, int err, const char *text)
 		char text[256];
 	} reply = {.err = err};
 
-	snprintf(reply.text, sizeof(reply.text), "%s", text);
+	(void)snprintf(reply.text, sizeof(reply.text), "%s", text);
 	pfs_log(err ? PFS_LOG_WARNING : PFS_LOG_INFO, "supervisor",
 		"upgrade: %s", text);
 	/* The worker may be gone, and pfsctl's connection with it. */
@@ -174,7 +174,7 @@ static void PFS_PRINTF(3, 4)
 		return;
 	s->is_upgrading = false;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	send_result(s, err, text);
 }
@@ -282,7 +282,7 @@ static void promote_standby(struct supervisor *s, bool is_clean)
 		go(s, &s->worker);
 }
 
-/* --- messages ------------------------------------------------------------- */
+/* --- messages --- */
 
 static void on_hello(struct supervisor *s, struct child *c)
 {
@@ -446,7 +446,7 @@ static void receive(struct supervisor *s, struct child *c)
 	}
 }
 
-/* --- death ---------------------------------------------------------------- */
+/* --- death --- */
 
 static void empty_socket(struct supervisor *s, struct child *c)
 {
@@ -459,10 +459,10 @@ static void empty_socket(struct supervisor *s, struct child *c)
 static void describe(int status, char *buf, size_t len)
 {
 	if (WIFSIGNALED(status))
-		snprintf(buf, len, "signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+		(void)snprintf(buf, len, "signal %d (%s)", WTERMSIG(status),
+			       strsignal(WTERMSIG(status)));
 	else
-		snprintf(buf, len, "exit status %d", WEXITSTATUS(status));
+		(void)snprintf(buf, len, "exit status %d", WEXITSTATUS(status));
 }
 
 /* Closing the clones of a dead worker aborts what it had read from them. */
@@ -631,7 +631,7 @@ static void on_standby_exit(struct supervisor *s)
 		       how);
 }
 
-/* --- event loop ----------------------------------------------------------- */
+/* --- event loop --- */
 
 static void on_signal(struct supervisor *s)
 {
@@ -739,7 +739,7 @@ static int run(struct supervisor *s)
 	return s->exit_status;
 }
 
-/* --- start ---------------------------------------------------------------- */
+/* --- start --- */
 
 static struct supervisor *supervisor_new(void)
 {

@@ -49,8 +49,7 @@ struct life {
 	struct proto_msg *msg;
 };
 
-/* --- configuration -----------------------------------------------------------
- */
+/* --- configuration --- */
 
 static int take_config(struct life *l, const struct proto_msg *m)
 {
@@ -124,8 +123,7 @@ static int get_ready(struct life *l)
 	return proto_send(w->sup_fd, PROTO_READY, reply, len, NULL, 0);
 }
 
-/* --- opening
- * ------------------------------------------------------------------ */
+/* --- opening --- */
 
 static void on_catalog_trouble(void *arg, int err, const char *what)
 {
@@ -177,6 +175,7 @@ static void open_store(struct worker *w)
 		.io = (enum pfs_store_io)w->opt.store_io,
 		.verify = w->opt.verify,
 		.catalog = w->catalog,
+		.gens = &w->state->gens,
 		.zone_saved = image_zone_saved,
 		.arg = w,
 	};
@@ -214,8 +213,7 @@ static int open_catalog(struct worker *w)
 	return bind_marks(w, uuid);
 }
 
-/* --- counters outlive us -----------------------------------------------------
- */
+/* --- counters outlive us --- */
 
 static void save_counters(struct worker *w)
 {
@@ -244,13 +242,13 @@ static void every_second(void *arg)
 	struct worker *w = arg;
 
 	save_counters(w);
+	image_unload_unused(w, false);
 	image_revalidate_some(w);
 	(void)!pool_task_at(w->pool, pfs_now_ns() + PFS_NSEC_PER_SEC,
 			    every_second, w);
 }
 
-/* --- serving
- * -------------------------------------------------------------------- */
+/* --- serving --- */
 
 /* Before any thread reads: the kernel would send again what it has just given
  * to one of ours, and the two would carry it out side by side. */
@@ -319,10 +317,10 @@ static void drain(struct life *l, bool is_handover)
 		ops_close_all(w);
 	pool_destroy(w->pool);
 	w->pool = NULL;
+	image_table_destroy(w);
 	pfs_store_close(w->store);
 	pfs_marks_close(w->marks);
 	pfs_catalog_close(w->catalog);
-	image_table_destroy(w);
 	session_destroy(w);
 	if (w->state)
 		save_counters(w);

@@ -28,6 +28,15 @@ chmod 711 "$work" # some cases act as other users
 # Sockets and defaults of this test only.
 export PFS_RUN_DIR=$work/run
 mkdir -m 700 "$PFS_RUN_DIR"
+# Daemons have nowhere to print what a sanitizer found: each report becomes a
+# file, and finish() fails for it.  Other builds read none of these.
+reports=$work/reports
+mkdir -m 1777 "$reports" # some cases run pfs as other users
+to_reports=log_path=$reports/report:print_stacktrace=1
+export ASAN_OPTIONS=${ASAN_OPTIONS:-}:$to_reports
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-}:$to_reports
+export TSAN_OPTIONS=${TSAN_OPTIONS:-}:$to_reports
+export LSAN_OPTIONS=${LSAN_OPTIONS:-}:$to_reports
 failures=0
 mounts=()
 pids=()
@@ -156,7 +165,7 @@ has_other_worker() {
 	[ -n "$now" ] && [ "$now" != "$2" ] && pids+=("$now")
 }
 
-cleanup() {
+end_daemons() {
 	local m p
 	for m in "${mounts[@]}"; do
 		! is_mounted "$m" || detach "$m" -l 2>/dev/null
@@ -166,6 +175,10 @@ cleanup() {
 		[ "$(cat "/proc/$p/comm" 2>/dev/null)" = pfs ] &&
 			kill "$p" 2>/dev/null
 	done
+}
+
+cleanup() {
+	end_daemons
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -181,7 +194,24 @@ run() {
 	fi
 }
 
+# What leaked is only known once they ended.
+no_sanitizer_report() {
+	local p report
+
+	end_daemons
+	for p in "${pids[@]}"; do
+		[ "$(cat "/proc/$p/comm" 2>/dev/null)" != pfs ] ||
+			await 20 is_gone "$p"
+	done
+	for report in "$reports"/*; do
+		[ -e "$report" ] || continue
+		cat "$report"
+		fail "a sanitizer has something to say"
+	done
+}
+
 finish() {
+	no_sanitizer_report
 	echo "$failures failed checks"
 	[ $failures = 0 ]
 }

@@ -557,14 +557,34 @@ static void the_result_of_an_upgrade_may_find_nobody(void)
 	ended(&f);
 }
 
-static void stop_asks_the_supervisor(void)
+static void stop_asks_the_supervisor_if_nothing_is_open(void)
 {
-	struct fixture f = started();
+	static _Atomic uint64_t now_ns = 1000 * PFS_NSEC_PER_SEC;
+	struct fixture f;
 	char text[256];
+	int fd;
 
-	CHECK_HAS(asked(&f, ASK("stop")), "\"supervisor_pid\"");
+	pfs_clock_fake(&now_ns);
+	f = started();
+	in_use = (struct image_info){.path = "a.img", .id = 1, .n_handles = 1};
+	fd = caller(&f);
+	say(fd, ASK("stop"));
+	CHECK_HAS(asked(&f, ASK_WITH("stop", "\"force\":true")),
+		  "\"supervisor_pid\"");
 	CHECK_EQ(supervisor_hears(&f, text), PROTO_STOP_MOUNT);
+	/* The other one waits for a close to come through, but not for long. */
+	for (int i = 0; i < 20; i++) {
+		pfs_sleep_ms(5);
+		now_ns += 100 * PFS_NSEC_PER_MSEC;
+	}
+	CHECK_HAS(hear(fd), "a.img is open");
+	in_use.id = 0;
+	say(fd, ASK("stop"));
+	CHECK_HAS(hear(fd), "\"worker_pid\"");
+	CHECK_EQ(supervisor_hears(&f, text), PROTO_STOP_MOUNT);
+	close(fd);
 	ended(&f);
+	pfs_clock_fake(NULL);
 }
 
 static void set_changes_the_log_level(void)
@@ -656,7 +676,7 @@ int main(void)
 	RUN(an_upgrade_is_answered_before_the_worker_goes);
 	RUN(an_upgrade_is_not_waited_for_without_end);
 	RUN(the_result_of_an_upgrade_may_find_nobody);
-	RUN(stop_asks_the_supervisor);
+	RUN(stop_asks_the_supervisor_if_nothing_is_open);
 	RUN(set_changes_the_log_level);
 	RUN(fault_points_need_to_be_enabled);
 	RUN(strangers_are_turned_away);

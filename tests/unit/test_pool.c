@@ -340,6 +340,29 @@ static void the_timekeeper_takes_jobs_too(void)
 	CHECK_EQ(t.ran_ns, 0);
 }
 
+/* The timekeeper is lost to a slow timer: another takes its place. */
+static void a_slow_timer_does_not_hold_up_the_next(void)
+{
+	struct timed t = {0};
+	struct seen seen = {0};
+	struct pool *p = pool_for(&seen);
+	uint64_t now = pfs_now_ns();
+
+	atomic_store(&n_timed, 0);
+	CHECK_EQ(pool_task(p, count_task, NULL), 0); /* a second thread */
+	CHECK_EQ(pool_task(p, count_task, NULL), 0);
+	CHECK_EQ(
+		pool_task_at(p, now + 20 * PFS_NSEC_PER_MSEC, block_task, NULL),
+		0);
+	CHECK_EQ(pool_task_at(p, now + 40 * PFS_NSEC_PER_MSEC, note_time, &t),
+		 0);
+
+	CHECK(comes_to(&n_timed, 1));
+	CHECK_EQ(n_at_gate, 1);
+	atomic_store(&gate_is_open, 1);
+	pool_destroy(p);
+}
+
 static void a_pool_of_nothing_is_refused(void)
 {
 	struct pool_config cfg = {.max_threads = 0, .n_small = 1, .n_big = 1};
@@ -361,6 +384,7 @@ int main(void)
 	RUN(timers_run_in_time_and_in_order);
 	RUN(a_timer_goes_off_while_other_threads_are_blocked);
 	RUN(the_timekeeper_takes_jobs_too);
+	RUN(a_slow_timer_does_not_hold_up_the_next);
 	RUN(a_pool_of_nothing_is_refused);
 	return CHECK_RESULT();
 }

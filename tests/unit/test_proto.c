@@ -147,40 +147,46 @@ static void sending_to_the_dead_is_told_not_signalled(void)
 	close(p.fd[1]);
 }
 
-static void send_raw(int sock, const void *data, size_t len, int fd)
+#define MANY_FDS (PROTO_FDS + 50)
+
+static void send_raw(int sock, const void *data, size_t len, int fd, int n_fds)
 {
 	union {
 		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(sizeof(int) * MANY_FDS)];
 	} c = {0};
 	struct iovec iov = {(void *)data, len};
 	struct msghdr mh = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = &c,
-		.msg_controllen = sizeof(c),
+		.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)n_fds),
 	};
 	struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
 
 	cm->cmsg_level = SOL_SOCKET;
 	cm->cmsg_type = SCM_RIGHTS;
-	cm->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cm), &fd, sizeof(fd));
+	cm->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)n_fds);
+	for (int i = 0; i < n_fds; i++)
+		memcpy(CMSG_DATA(cm) + sizeof(int) * (size_t)i, &fd,
+		       sizeof(fd));
 	CHECK_EQ(sendmsg(sock, &mh, 0), len);
 }
 
 static void malformed_messages_are_refused_without_leaking(void)
 {
 	static const uint32_t lies[] = {PROTO_READY, 400};
+	static const uint32_t honest[] = {PROTO_READY, 0};
 	static uint8_t huge[PROTO_MAX + 100];
 	struct pair p = connected();
 	int before = count_fds();
 
-	send_raw(p.fd[0], "x", 1, p.fd[0]); /* shorter than a header */
-	send_raw(p.fd[0], lies, sizeof(lies), p.fd[0]);
-	send_raw(p.fd[0], huge, sizeof(huge), p.fd[0]);
+	send_raw(p.fd[0], "x", 1, p.fd[0], 1); /* shorter than a header */
+	send_raw(p.fd[0], lies, sizeof(lies), p.fd[0], 1);
+	send_raw(p.fd[0], huge, sizeof(huge), p.fd[0], 1);
+	send_raw(p.fd[0], honest, sizeof(honest), p.fd[0], MANY_FDS);
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		CHECK_EQ(proto_recv(p.fd[1], &msg), -EPROTO);
 		CHECK_EQ(msg.n_fds, 0);
 	}

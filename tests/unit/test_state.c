@@ -187,6 +187,8 @@ static void a_full_table_refuses_and_loses_nothing(void)
 	for (uint64_t id = 1; id <= 2 * STATE_MAX_IMAGES; id++) {
 		ok[id] = state_zone_mark(s, id, 3, 3);
 		refused += !ok[id];
+		/* Half full, there is room for everybody. */
+		CHECK(id > STATE_MAX_IMAGES / 2 || !refused);
 	}
 	CHECK(refused >= STATE_MAX_IMAGES);
 	for (uint64_t id = 1; id <= 2 * STATE_MAX_IMAGES; id += 3)

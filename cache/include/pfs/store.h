@@ -43,6 +43,14 @@ enum pfs_store_io {
 	PFS_STORE_IO_BUFFERED, /* page cache; a hung device is not bypassed */
 };
 
+/** Reserved generations, in memory that outlives this process: the next one
+ *  goes on with them instead of waiting for a durable reservation. */
+struct pfs_store_gens {
+	uint8_t uuid[16];       /* the store they belong to */
+	_Atomic uint64_t last;  /* used */
+	_Atomic uint64_t limit; /* last one reserved; 0: none */
+};
+
 struct pfs_store_config {
 	const char *path; /* file (made if missing) or block device; copied */
 	uint64_t size;    /* bytes, a file is made this long; 0 for a device:
@@ -53,6 +61,7 @@ struct pfs_store_config {
 	uint64_t header_cache; /* bytes of RAM for slot headers; 0: 32 MiB */
 	uint32_t n_fetch;      /* chunk buffers for fetches; 0: 16 MiB worth */
 	struct pfs_catalog *catalog; /* borrowed until close */
+	struct pfs_store_gens *gens; /* borrowed until close; may be NULL */
 	/* A zone's row was saved and nothing changed the zone since.  Called
 	 * from the catalog's writer thread; may be NULL. */
 	void (*zone_saved)(void *arg, uint64_t image, uint32_t zone);
@@ -70,7 +79,7 @@ void pfs_store_close(struct pfs_store *s);
 
 uint32_t pfs_store_chunk(const struct pfs_store *s);
 
-/* --- images ------------------------------------------------------------ */
+/* --- images --- */
 
 /** Attach an image by its catalog id and epoch, without chunks.  Takes a
  *  reference of its own on src. */
@@ -109,7 +118,7 @@ void pfs_store_image_holes(struct pfs_store_image *img, uint64_t off,
 			   uint64_t len, uint64_t valid_gen);
 uint64_t pfs_store_generation(struct pfs_store *s);
 
-/* --- mutations --------------------------------------------------------- */
+/* --- mutations --- */
 
 /** A change of bytes under way; on the caller's stack, linked while active. */
 struct pfs_mutation {
@@ -130,7 +139,7 @@ void pfs_store_mutate_begin(struct pfs_store_image *img, uint64_t off,
 void pfs_store_mutate_end(struct pfs_mutation *m, uint64_t off,
 			  const void *bytes, size_t n_bytes);
 
-/* --- looking at it ----------------------------------------------------- */
+/* --- looking at it --- */
 
 enum pfs_store_health {
 	PFS_STORE_OK,

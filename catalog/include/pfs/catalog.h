@@ -176,7 +176,7 @@ int pfs_catalog_images(struct pfs_catalog *c,
 				 uint64_t n_zones, uint64_t n_chunks),
 		       void *arg) PFS_MUST_CHECK;
 
-/* --- zones and segments: written late, in batches ---------------------- */
+/* --- zones and segments: written late, in batches --- */
 
 /** Call fn for each zone row of an image at this epoch, in order of zone; fn
  *  returns nonzero to stop.  Damaged rows are left out and counted. */
