@@ -30,6 +30,7 @@
 #include <pfs/log.h>
 #include <pfs/source.h>
 
+#include "inval.h"
 #include "worker.h"
 
 #define N_BUCKETS 1024u
@@ -796,29 +797,37 @@ void image_revalidate(struct image *img, int fd)
 	    !same_file_state(&img->ident, &now)) {
 		atomic_store(&img->size, now.size);
 		img->ident = now;
+		inval_file(img->w, img->dev, img->ino);
 		if (img->sto && img->id && !img->is_gone)
 			raise_epoch_locked(img, &now);
 	}
 	pfs_mutex_unlock(&img->session);
 }
 
-/* Up to n images that were read since they were last looked at. */
-static uint32_t take_read_ones(struct image_table *t, struct image **out,
-			       uint32_t n)
+/* Reads from the kernel's pages are not seen here. */
+static bool was_read(struct image *img)
+{
+	uint64_t bytes = atomic_load(&img->read_bytes);
+	bool is_more = bytes != img->bytes_seen;
+
+	img->bytes_seen = bytes;
+	return is_more || img->w->opt.page_cache;
+}
+
+/* Images that were read since they were last looked at, each with a reference;
+ * *out is malloc'ed. */
+static uint32_t take_read_ones(struct image_table *t, struct image ***out)
 {
 	uint32_t got = 0;
 
 	pfs_mutex_lock(&t->lock);
-	for (uint32_t i = 0; i < N_BUCKETS && got < n; i++)
-		for (struct image *img = t->bucket[i]; img && got < n;
-		     img = img->next) {
-			uint64_t bytes = atomic_load(&img->read_bytes);
-
-			if (bytes == img->bytes_seen || !img->n_refs)
+	*out = t->n ? calloc(t->n, sizeof(struct image *)) : NULL;
+	for (uint32_t i = 0; i < N_BUCKETS && *out; i++)
+		for (struct image *img = t->bucket[i]; img; img = img->next) {
+			if (!img->n_refs || !was_read(img))
 				continue;
-			img->bytes_seen = bytes;
 			img->n_refs++;
-			out[got++] = img;
+			(*out)[got++] = img;
 		}
 	pfs_mutex_unlock(&t->lock);
 	return got;
@@ -826,8 +835,8 @@ static uint32_t take_read_ones(struct image_table *t, struct image **out,
 
 void image_revalidate_some(struct worker *w)
 {
-	struct image *img[64];
-	uint32_t n = take_read_ones(w->images, img, PFS_ARRAY_SIZE(img));
+	PFS_AUTO_FREE struct image **img = NULL;
+	uint32_t n = take_read_ones(w->images, &img);
 
 	for (uint32_t i = 0; i < n; i++) {
 		image_revalidate(img[i], img[i]->fd);

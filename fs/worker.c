@@ -22,6 +22,7 @@
 #include <pfs/log.h>
 
 #include "control.h"
+#include "inval.h"
 #include "lane.h"
 #include "ops.h"
 #include "proto.h"
@@ -291,11 +292,15 @@ static int go(struct life *l)
 	if (err == -ENOTSUP)
 		err = 0; /* the supervisor has replaced the clones */
 	if (!err)
+		err = inval_start(w);
+	if (!err)
 		err = lanes_start(w, l->gone_fd);
 	if (!err)
 		err = control_start(w);
 	if (err)
 		return pfs_log_fail(err, "worker", "start");
+	if (l->is_successor)
+		inval_all(w);
 	every_second(w);
 	l->stage = STAGE_RUNNING;
 	pfs_log(PFS_LOG_INFO, "worker", "serving %s", w->opt.mountpoint);
@@ -310,6 +315,7 @@ static void drain(struct life *l, bool is_handover)
 
 	w->is_handover = is_handover;
 	control_stop(w);
+	inval_stop(w);
 	lanes_stop(w);
 	if (w->pool)
 		pool_wait_idle(w->pool);

@@ -26,6 +26,7 @@ struct fuse_session;
 struct image_table;
 struct lane;
 struct control;
+struct inval;
 struct ops;
 
 #define WORKER_MAX_LANES 16
@@ -58,6 +59,7 @@ struct worker {
 	struct image_table *images;
 	struct ops *ops; /* nodes, handles, locks, intents (ops.c) */
 	struct control *control;
+	struct inval *inval; /* NULL: the kernel caches no pages */
 	struct lane *lanes[WORKER_MAX_LANES];
 	uint64_t start_ns;
 	bool is_handover; /* draining for a successor: write sessions go on */

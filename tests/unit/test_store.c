@@ -411,7 +411,7 @@ static void a_save_that_failed_says_so(void)
 	struct rig g = rig();
 
 	read_all_same(&g, KIB(256));
-	arm("catalog.commit:enospcx1");
+	arm("catalog.commit:enospcx2");
 	CHECK_EQ(pfs_store_image_save(g.img, NULL), -ENOSPC);
 	CHECK_EQ(pfs_store_image_save(g.img, NULL), 0);
 	rig_end(&g);
@@ -544,7 +544,9 @@ static void the_index_takes_under_64_bytes_a_chunk(void)
 	st = status_of(&g);
 	CHECK_EQ(st.n_chunks, 64);
 	CHECK(st.index_bytes - idle <= 64 * st.n_chunks);
-	read_all_same(&g, PFS_READ_MAX);
+	/* Not all at once: headers may have to be written first. */
+	for (int i = 0; i < 50 && status_of(&g).n_chunks < 4096; i++)
+		read_all_same(&g, PFS_READ_MAX);
 	st = status_of(&g);
 	CHECK_EQ(st.n_chunks, 4096);
 	CHECK(st.index_bytes <= 32 * st.n_chunks);
