@@ -368,6 +368,11 @@ static struct image **bucket_of(struct image_table *t, uint64_t dev,
  * caller looks at its identity next. */
 static void come_back(struct image *img)
 {
+	for (int o = 0; o <= PFS_READ_DIRECT; o++)
+		atomic_store(&img->n_by_outcome[o], 0);
+	atomic_store(&img->read_bytes, 0);
+	atomic_store(&img->write_bytes, 0);
+	img->bytes_seen = 0;
 	if (img->sto && !state_image_opened(img->w->state, img->id, img->epoch,
 					    img->dev, img->ino))
 		pfs_store_image_expel(img->sto);
@@ -911,6 +916,8 @@ int image_each(struct worker *w,
 	for (uint32_t i = 0; i < N_BUCKETS && !stop; i++)
 		for (struct image *img = t->bucket[i]; img && !stop;
 		     img = img->next) {
+			if (!img->n_refs)
+				continue; /* lingers */
 			describe(img, info);
 			stop = fn(arg, info);
 		}

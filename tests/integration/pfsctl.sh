@@ -487,7 +487,7 @@ damage() {
 }
 
 a_dead_daemon_is_told_from_none() {
-	start_pfs "$src" "$mnt"
+	start_pfs "$src" "$mnt" threads=2
 	cp "$PFS_RUN_DIR"/*.json "$work/saved"
 	exec 8<"$mnt/a.img"
 	ctl 0 stop --force
@@ -506,7 +506,7 @@ run without_a_daemon
 run wrong_usage
 run help_fits
 export PFS_FAULTS=1
-start_pfs "$src" "$mnt"
+start_pfs "$src" "$mnt" threads=2 # a pause holds one of them up
 unset PFS_FAULTS
 run status_tells_it_all
 run the_mount_is_found_by_many_names
