@@ -18,8 +18,9 @@ static bool is_resting(struct pfs_store *s)
 bool fill_allowed_locked(struct pfs_store *s, const struct fetch *f)
 {
 	return !f->is_detached && !f->img->is_expelled && f->img->is_attached &&
-	       f->epoch == f->img->epoch && store_is_ok(s) && !s->is_stopping && s->gen < s->gen_limit &&
-	       f->chunk < STORE_CHUNK_MAX && !is_resting(s);
+	       f->epoch == f->img->epoch && store_is_ok(s) && !s->is_stopping &&
+	       s->gen < s->gen_limit && f->chunk < STORE_CHUNK_MAX &&
+	       !is_resting(s);
 }
 
 uint32_t fill_alloc_locked(struct pfs_store *s, struct fetch **f, uint32_t n,
@@ -103,7 +104,7 @@ void fill_done(struct pfs_store *s, struct fetch *f, int err)
 		if (f->is_write)
 			pfs_count(PFS_C_FILL_WRITE, 1);
 	}
-	segments_idle(&s->segs, f->slot);
+	segments_filled(&s->segs, f->slot);
 	if (segments_of(&s->segs, f->slot) == s->leaving)
 		kick_locked(s);
 	fetch_put_locked(s, f);

@@ -296,8 +296,9 @@ struct saving {
 	struct pfs_store *s;
 	uint32_t n;
 	struct {
-		uint64_t image;
+		struct pfs_store_image *img; /* one reference */
 		uint32_t zone;
+		uint64_t gen; /* value of the counter at the snapshot */
 	} row[];
 };
 
@@ -324,21 +325,24 @@ static bool zone_is_mutating_locked(const struct pfs_store_image *img,
 
 /* The row is committed, or not.  True: it tells the whole truth about the
  * zone, so the caller may forget that it was written to. */
-static bool row_saved_locked(struct pfs_store *s, uint64_t image, uint32_t no,
-			     int err) PFS_REQUIRES(s->lock)
+static bool row_saved_locked(struct pfs_store_image *img, uint32_t no,
+			     uint64_t gen, int err) PFS_REQUIRES(img->s->lock)
 {
-	struct pfs_store_image *img = by_id_locked(s, image);
-	struct zone *z = img ? index_zone(&img->ix, no) : NULL;
+	/* Zones outlive a detach until the last reference, so that what was
+	 * written after the snapshot is still known. */
+	struct zone *z = index_zone(&img->ix, no);
 
 	if (!z)
-		return !err && !img; /* detached since: nothing changes it */
-	z->is_saving = false;
-	if (err) {
-		z->is_dirty = true;
-		note_dirty_locked(s);
 		return false;
-	}
-	return z->mut_gen <= z->save_gen && !zone_is_mutating_locked(img, no);
+	z->n_saving--;
+	if (err)
+		z->is_dirty = true;
+	if (z->is_dirty && img->is_attached)
+		note_dirty_locked(img->s);
+	/* Attached anew: that one's marks are not ours to clear. */
+	if (err || (!img->is_attached && by_id_locked(img->s, img->id)))
+		return false;
+	return z->mut_gen <= gen && !zone_is_mutating_locked(img, no);
 }
 
 static void zones_saved(void *arg, int err)
@@ -349,15 +353,16 @@ static void zones_saved(void *arg, int err)
 	if (err)
 		pfs_count(PFS_C_CATALOG_ERROR, 1);
 	for (uint32_t i = 0; i < v->n; i++) {
-		bool is_clean;
+		struct pfs_store_image *img = v->row[i].img;
+		uint32_t zone = v->row[i].zone;
 
 		pfs_mutex_lock(&s->lock);
-		is_clean = row_saved_locked(s, v->row[i].image, v->row[i].zone,
-					    err);
 		/* Under the lock, so that no mutation marks the zone between
 		 * the question and the answer. */
-		if (is_clean && s->zone_saved)
-			s->zone_saved(s->arg, v->row[i].image, v->row[i].zone);
+		if (row_saved_locked(img, zone, v->row[i].gen, err) &&
+		    s->zone_saved)
+			s->zone_saved(s->arg, img->id, zone);
+		image_unref_locked(img);
 		pfs_mutex_unlock(&s->lock);
 	}
 	pfs_mutex_lock(&s->lock);
@@ -387,10 +392,12 @@ static int save_zone_locked(struct pfs_store_image *img, struct zone *z,
 	if (err)
 		return err;
 	z->is_dirty = false;
-	z->is_saving = true;
+	z->n_saving++;
 	z->save_gen = img->s->gen;
-	v->row[v->n].image = img->id;
+	img->n_refs++;
+	v->row[v->n].img = img;
 	v->row[v->n].zone = z->no;
+	v->row[v->n].gen = img->s->gen;
 	v->n++;
 	return 0;
 }
@@ -409,7 +416,7 @@ static int collect_locked(struct pfs_store *s, struct pfs_store_image *only,
 			struct zone *z = img->ix.zones[j];
 			int err;
 
-			if (!z->is_dirty || z->is_saving)
+			if (!z->is_dirty)
 				continue;
 			if (v->n == max)
 				return 0;
@@ -507,7 +514,7 @@ static bool has_unsaved_locked(struct pfs_store_image *img, uint64_t gen)
 	for (uint32_t i = 0; i < img->ix.n_zones; i++) {
 		const struct zone *z = img->ix.zones[i];
 
-		if (z->is_saving || (z->is_dirty && z->save_gen < gen))
+		if (z->n_saving || (z->is_dirty && z->save_gen < gen))
 			return true;
 	}
 	return false;

@@ -17,7 +17,7 @@ struct zone {
 	uint32_t no;
 	uint16_t n, cap;
 	bool is_dirty;     /* differs from its saved row */
-	bool is_saving;    /* a snapshot is on its way to the catalog */
+	uint16_t n_saving; /* snapshots on their way to the catalog */
 	uint64_t mut_gen;  /* of the last mutation in it; 0: none */
 	uint64_t save_gen; /* value of the counter at the last snapshot */
 	/* One block of memory: gen[cap], slot[cap], idx[cap]. */

@@ -54,6 +54,36 @@ static void push_free(struct pfs_lane *l, struct lane_read *r)
 	*list = r;
 }
 
+static void destroy_twin(struct pfs_lane *l, struct lane_read *r)
+{
+	read_fini(r);
+	pfs_pages_free(r->mem, read_mem_len(l, PFS_READ_MAX));
+	free(r);
+}
+
+/* Home again.  While a read is left behind its twin takes its place, so that a
+ * hung store never leaves a lane without requests to serve the source with. */
+static void take_back(struct pfs_lane *l, struct lane_read *r)
+{
+	uint32_t *missing = &l->n_missing[r->is_big];
+	uint32_t *adopted = &l->n_adopted[r->is_big];
+
+	if (atomic_load(&r->is_quarantined)) {
+		atomic_store(&r->is_quarantined, false);
+		atomic_fetch_sub(&l->s->n_quarantined, 1);
+		(*missing)--;
+	}
+	if (r->is_twin && !r->is_adopted && *adopted < *missing) {
+		r->is_adopted = true;
+		(*adopted)++;
+	} else if (r->is_twin && (!r->is_adopted || *adopted > *missing)) {
+		*adopted -= r->is_adopted;
+		destroy_twin(l, r);
+		return;
+	}
+	push_free(l, r);
+}
+
 static void take_returned(struct pfs_lane *l)
 {
 	struct lane_read *list;
@@ -66,7 +96,7 @@ static void take_returned(struct pfs_lane *l)
 		struct lane_read *r = list;
 
 		list = r->next;
-		push_free(l, r);
+		take_back(l, r);
 	}
 }
 
@@ -102,16 +132,8 @@ static void release(struct pfs_lane *l, struct lane_read *r)
 	bool was_starving;
 
 	atomic_fetch_sub_explicit(&home->n_reads, 1, memory_order_relaxed);
-	if (atomic_load(&r->is_quarantined)) {
-		atomic_store(&r->is_quarantined, false);
-		atomic_fetch_sub(&l->s->n_quarantined, 1);
-	}
-	if (r->is_twin) {
-		read_fini(r);
-		pfs_pages_free(r->mem, read_mem_len(home, PFS_READ_MAX));
-		free(r);
-	} else if (home == l) {
-		push_free(l, r);
+	if (home == l) {
+		take_back(l, r);
 	} else {
 		pfs_mutex_lock(&home->lock);
 		was_starving = !home->returned;
@@ -143,6 +165,7 @@ struct lane_read *read_twin(struct pfs_lane *l, struct lane_read *r)
 		return NULL;
 	}
 	t->is_twin = true;
+	t->is_big = r->is_big;
 	t->pub = r->pub;
 	t->pub.data = mem + (r->pub.data - r->mem);
 	atomic_store(&t->is_claimed, true);
@@ -484,11 +507,24 @@ int pfs_lane_create(const struct pfs_lane_config *cfg, struct pfs_lane **out)
 	return 0;
 }
 
+static void free_twins(struct pfs_lane *l, struct lane_read *list)
+{
+	while (list) {
+		struct lane_read *next = list->next;
+
+		if (list->is_twin)
+			destroy_twin(l, list);
+		list = next;
+	}
+}
+
 void pfs_lane_destroy(struct pfs_lane *l)
 {
 	if (!l)
 		return;
 	ring_fini(&l->ring);
+	free_twins(l, l->free_small);
+	free_twins(l, l->free_big);
 	for (uint32_t i = 0; l->reads && i < l->n_small + l->n_big; i++)
 		read_fini(&l->reads[i]);
 	if (l->mem)

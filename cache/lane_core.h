@@ -63,7 +63,8 @@ struct lane_read {
 	uint8_t *mem;           /* PFS_READ_HEAD bytes, then data, then pages */
 	uint32_t data_len;      /* room for data */
 	bool is_big;
-	bool is_twin;    /* made for one request, freed after it */
+	bool is_twin;    /* made to stand in for one left behind */
+	bool is_adopted; /* a twin that replaces it until it is back */
 	bool is_pinning; /* holds hits' segments busy */
 	_Atomic uint32_t n_pending;
 	_Atomic bool wants_direct;
@@ -102,6 +103,8 @@ struct pfs_lane {
 	struct lane_read *reads; /* owned array */
 	uint32_t n_small, n_big;
 	struct lane_read *free_small, *free_big;
+	/* By is_big: reads left behind, and twins in their place. */
+	uint32_t n_missing[2], n_adopted[2];
 	struct fetch_io *ios, *free_io;
 	uint32_t n_ios;
 	struct store_run *runs, **runs_tail; /* in the ring, oldest first */

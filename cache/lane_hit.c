@@ -289,17 +289,19 @@ uint64_t hits_deadline(const struct pfs_lane *l)
 	return run ? run->start_ns + STORE_STALL_NS : UINT64_MAX;
 }
 
-static void leave_behind(struct pfs_lane *l, struct lane_read *r)
+/* Its run is under way, so r cannot complete meanwhile. */
+static void leave_behind(struct pfs_lane *l, struct store_run *run,
+			 uint64_t now)
 {
-	struct lane_read *twin = read_twin(l, r);
+	struct lane_read *r = run->read, *twin = read_twin(l, r);
 
-	if (!twin)
-		return; /* no memory: the guest waits for the device */
-	if (atomic_exchange(&r->is_claimed, true)) {
-		pfs_lane_put(l, &twin->pub); /* completed meanwhile */
+	if (!twin) {
+		run->start_ns = now; /* no memory: again in a while */
 		return;
 	}
+	atomic_store(&r->is_claimed, true);
 	atomic_store(&r->is_quarantined, true);
+	l->n_missing[r->is_big]++;
 	atomic_fetch_add(&l->s->n_quarantined, 1);
 	pfs_count(PFS_C_STORE_QUARANTINED, 1);
 	pfs_count(PFS_C_STORE_SLOW_READ, 1);
@@ -321,6 +323,6 @@ void hits_check_stall(struct pfs_lane *l)
 	for (run = l->runs; run; run = run->next)
 		if (!atomic_load(&run->read->is_claimed) &&
 		    run->start_ns + STORE_STALL_NS <= now)
-			leave_behind(l, run->read);
+			leave_behind(l, run, now);
 	ring_submit(&l->ring);
 }

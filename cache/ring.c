@@ -27,8 +27,9 @@ static void wake_done(struct ring_op *op, int res)
 	uint64_t n;
 
 	(void)res;
-	if (read(r->wake_fd, &n, sizeof(n)) == sizeof(n))
-		r->is_woken = true;
+	if (read(r->wake_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		pfs_log_limited(PFS_LOG_ERROR, "ring", "eventfd: %s",
+				strerror(errno));
 	arm_wake(r);
 }
 
@@ -44,7 +45,6 @@ int ring_init(struct ring *r, unsigned int entries)
 	int err;
 
 	memset(r, 0, sizeof(*r));
-	r->ready_tail = &r->ready;
 	r->fixed_fd = -1;
 	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->wake_fd < 0)
@@ -66,6 +66,7 @@ int ring_init(struct ring *r, unsigned int entries)
 	if (err)
 		pfs_log(PFS_LOG_DEBUG, "ring", "io-wq limit not set: %s",
 			strerror(-err));
+	r->ready_tail = &r->ready; /* from here on ring_fini() has work */
 	arm_wake(r);
 	return 0;
 }

@@ -43,8 +43,7 @@ struct ring {
 	struct ring_op *held, *ready; /* held: by due time */
 	struct ring_op **ready_tail;
 	struct ring_op wake_op;
-	int wake_fd; /* eventfd */
-	bool is_woken;
+	int wake_fd;         /* eventfd */
 	uint32_t n_inflight; /* ops in the kernel or held back */
 	void *fixed;         /* registered buffer region or NULL */
 	size_t fixed_len;

@@ -111,6 +111,7 @@ uint32_t segments_alloc(struct segments *s, enum segment_class class,
 	*first_slot = seg * s->g.segment_slots + sg->next;
 	sg->next += n;
 	sg->n_busy += n;
+	sg->n_filling += n;
 	if (sg->next == s->g.segment_slots) {
 		s->row[seg].state = SEGMENT_SEALED;
 		s->open[class] = SEGMENT_NONE;
@@ -129,6 +130,12 @@ void segments_idle(struct segments *s, uint32_t slot)
 
 	assert(sg->n_busy > 0);
 	sg->n_busy--;
+}
+
+void segments_filled(struct segments *s, uint32_t slot)
+{
+	s->seg[segments_of(s, slot)].n_filling--;
+	segments_idle(s, slot);
 }
 
 void segments_live(struct segments *s, uint32_t slot, int delta)

@@ -32,11 +32,12 @@ enum segment_class {
 
 /* Volatile part of a segment. */
 struct segment {
-	uint32_t next;   /* slots handed out so far */
-	uint32_t n_live; /* of them, in the index */
-	uint32_t n_busy; /* readers and writers with I/O in it */
-	bool is_adopted; /* from an earlier life: may hold chunks of images
-			  * that are not attached, so n_live is a minimum */
+	uint32_t next;      /* slots handed out so far */
+	uint32_t n_live;    /* of them, in the index */
+	uint32_t n_busy;    /* readers and writers with I/O in it */
+	uint32_t n_filling; /* the writers among them */
+	bool is_adopted;    /* from an earlier life: may hold chunks of images
+			     * that are not attached, so n_live is a minimum */
 };
 
 struct segments {
@@ -72,6 +73,8 @@ static inline uint32_t segments_of(const struct segments *s, uint32_t slot)
 /** I/O in a slot's segment begins or ends. */
 void segments_busy(struct segments *s, uint32_t slot);
 void segments_idle(struct segments *s, uint32_t slot);
+/** The same for a slot that segments_alloc() gave out. */
+void segments_filled(struct segments *s, uint32_t slot);
 /** May a saved entry of this slot and generation still be good?  Not if its
  *  segment was freed or opened again since. */
 bool segments_holds(const struct segments *s, uint32_t slot, uint64_t gen);

@@ -264,7 +264,7 @@ static void write_headers(struct upkeep *u, uint32_t seg)
 		headers_still_dirty(a, first, n, pfs_now_ns());
 	/* Nothing can be added to a sealed, idle segment. */
 	if (a && !a->dirty_since && s->segs.row[seg].state != SEGMENT_OPEN &&
-	    !s->segs.seg[seg].n_busy && seg != s->leaving)
+	    !s->segs.seg[seg].n_filling && seg != s->leaving)
 		headers_retire(&s->hdr, a);
 	pfs_mutex_unlock(&s->lock);
 }
@@ -280,7 +280,7 @@ static uint32_t due_headers_locked(struct pfs_store *s, uint64_t now, bool all)
 		if (a->seg == SEGMENT_NONE || a->seg == s->leaving)
 			continue;
 		is_sealed = s->segs.row[a->seg].state != SEGMENT_OPEN &&
-			    !s->segs.seg[a->seg].n_busy;
+			    !s->segs.seg[a->seg].n_filling;
 		if (is_sealed ||
 		    (a->dirty_since &&
 		     (all || now - a->dirty_since >= STORE_HEADER_NS)))
@@ -355,14 +355,15 @@ static void probe(struct upkeep *u)
 	uint64_t now = pfs_now_ns();
 	ssize_t n;
 
+	/* Not while buffers are still out: their number stays bounded. */
 	if (store_is_ok(s) || now < u->probe_ns)
 		return;
 	u->probe_wait = PFS_MIN(2 * u->probe_wait, STORE_PROBE_NS);
 	u->probe_ns = now + u->probe_wait;
 	n = pfs_io_pread(PFS_FP_STORE_READ, s->fd, u->page, FORMAT_SUPER_SIZE,
 			 0);
-	if (n != FORMAT_SUPER_SIZE || pfs_now_ns() - now > STORE_STALL_NS ||
-	    !super_is_of(&s->g, u->page))
+	if (atomic_load(&s->n_quarantined) || n != FORMAT_SUPER_SIZE ||
+	    pfs_now_ns() - now > STORE_STALL_NS || !super_is_of(&s->g, u->page))
 		return;
 	u->probe_wait = PROBE_FIRST_NS;
 	atomic_store(&s->n_errors, 0);
@@ -378,6 +379,7 @@ static uint64_t deadline_locked(struct upkeep *u) PFS_REQUIRES(u->s->lock)
 
 	for (unsigned int i = 0; i < HEADERS_ACTIVE_MAX; i++)
 		if (s->hdr.active[i].seg != SEGMENT_NONE &&
+		    s->hdr.active[i].seg != s->leaving &&
 		    s->hdr.active[i].dirty_since && store_is_ok(s))
 			at = PFS_MIN(at, s->hdr.active[i].dirty_since +
 						 STORE_HEADER_NS);

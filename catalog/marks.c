@@ -512,8 +512,9 @@ bool pfs_marks_found(struct pfs_marks *m, uint64_t image)
 	bool found;
 
 	pfs_mutex_lock(&m->lock);
-	found = m->is_all_dirty || bsearch(&image, m->found, m->n_found,
-					   sizeof(image), compare_ids);
+	found = m->is_all_dirty || (bsearch(&image, m->found, m->n_found,
+					    sizeof(image), compare_ids) &&
+				    find_slot_locked(m, image) >= 0);
 	pfs_mutex_unlock(&m->lock);
 	return found;
 }

@@ -238,8 +238,10 @@ struct handle *handle_release(struct worker *w, uint64_t fh, int *flags)
 	return h;
 }
 
-void handle_finish(struct handle *h, int flags)
+void handle_finish(struct worker *w, struct handle *h, int flags)
 {
+	/* Of all who used it: the kernel had their replies. */
+	PFS_COMES_AFTER(&w->handles);
 	if (h->img && handle_is_writer(flags))
 		image_writer_closed(h->img);
 	if (h->img)
@@ -367,6 +369,6 @@ void handle_close_all(struct worker *w)
 		pfs_mutex_lock(&w->mount_lock);
 		unlink_locked(w, row);
 		pfs_mutex_unlock(&w->mount_lock);
-		handle_finish(h, (int)w->state->handle[row].flags);
+		handle_finish(w, h, (int)w->state->handle[row].flags);
 	}
 }

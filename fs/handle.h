@@ -50,7 +50,7 @@ uint64_t handle_of_request(struct worker *w, uint64_t unique, uint32_t *node);
  *  reply, then handle_finish() with the same flags.  NULL for a stale fh. */
 struct handle *handle_release(struct worker *w, uint64_t fh, int *flags);
 /** Ends the write session if it was the last writer: may be slow. */
-void handle_finish(struct handle *h, int flags);
+void handle_finish(struct worker *w, struct handle *h, int flags);
 
 /** A new descriptor (same open file) of any open handle of this node, or
  *  -ESTALE. */

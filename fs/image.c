@@ -70,15 +70,14 @@ struct image {
 	struct pfs_identity ident; /* as last recorded or seen */
 	bool is_gone;
 	bool is_unrecorded; /* ident is newer than the catalog's */
+	int load_err;       /* while coming into use */
 };
 
 struct image_table {
-	struct worker *w;
 	struct pfs_mutex lock;
 	/* --- under lock --- */
 	struct image *bucket[N_BUCKETS];
 	uint32_t n;
-	bool is_closing;
 };
 
 /* --- identity --- */
@@ -152,7 +151,7 @@ static bool take_over(struct image *img)
 		return false;
 	img->id = row.id;
 	atomic_store(&img->is_marked, pfs_marks_found(w->marks, row.id));
-	atomic_store(&img->was_touched, true);
+	atomic_store(&img->was_touched, atomic_load(&img->is_marked));
 	return true;
 }
 
@@ -206,10 +205,15 @@ static int load_zone(void *arg, uint32_t zone, const void *blob, size_t len)
 
 	if (state_zone_is_marked(img->w->state, img->id, zone)) {
 		pfs_count(PFS_C_ZONE_DIRTY_DROP, 1);
-		return pfs_store_image_void(img->sto, zone);
+		/* Written, so its identity record is behind. */
+		atomic_store(&img->was_touched, true);
+		err = pfs_store_image_void(img->sto, zone);
+	} else {
+		err = pfs_store_image_load(img->sto, zone, blob, len);
 	}
-	err = pfs_store_image_load(img->sto, zone, blob, len);
-	return err == -EBADMSG ? 0 : err;
+	if (err && err != -EBADMSG)
+		img->load_err = err;
+	return img->load_err;
 }
 
 static int attach(struct image *img)
@@ -231,6 +235,9 @@ static int attach(struct image *img)
 	if (!err)
 		err = pfs_catalog_zones_load(w->catalog, img->id, img->epoch,
 					     load_zone, img);
+	if (!err)
+		err = img->load_err;
+	/* A zone that is not loaded could not be kept true. */
 	if (err)
 		pfs_store_image_expel(sto);
 	return err;
@@ -289,6 +296,20 @@ static int reopen_for_reading(int fd, int *out)
 	return *out < 0 ? -errno : 0;
 }
 
+static bool is_readable(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && !(flags & O_PATH) &&
+	       (flags & O_ACCMODE) != O_WRONLY;
+}
+
+static int dup_of(int fd, int *out)
+{
+	*out = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return *out < 0 ? -errno : 0;
+}
+
 static int make_image(struct worker *w, int fd, const struct stat *st,
 		      const char *path, struct image **out)
 {
@@ -305,6 +326,8 @@ static int make_image(struct worker *w, int fd, const struct stat *st,
 	pfs_mutex_init(&img->session, PFS_RANK_IMAGE);
 	img->path = strdup(path);
 	err = img->path ? reopen_for_reading(fd, &img->fd) : -ENOMEM;
+	if (err && err != -ENOMEM && is_readable(fd))
+		err = dup_of(fd, &img->fd); /* the name is gone, or its mode */
 	if (!err)
 		err = pfs_source_from_fd(img->fd, &img->src);
 	if (!err)
@@ -332,6 +355,10 @@ static void find_chunks(struct image *img)
 		pfs_log(PFS_LOG_WARNING, "image",
 			"%s is served past the store: %s", img->path,
 			strerror(-err));
+	/* Nobody tracks what is written to it now: the next worker must look
+	 * at the file before it believes a row. */
+	if (!img->sto)
+		state_file_closed(img->w->state, img->dev, img->ino);
 }
 
 /* --- the table --- */
@@ -342,7 +369,6 @@ int image_table_create(struct worker *w)
 
 	if (!t)
 		return -ENOMEM;
-	t->w = w;
 	pfs_mutex_init(&t->lock, PFS_RANK_IMAGES);
 	w->images = t;
 	return 0;
@@ -364,6 +390,26 @@ static struct image **bucket_of(struct image_table *t, uint64_t dev,
 	return &t->bucket[pfs_mix64(dev ^ pfs_mix64(ino)) % N_BUCKETS];
 }
 
+static bool is_known(void *arg, uint64_t dev, uint64_t ino)
+{
+	struct image_table *t = arg;
+	struct image *img;
+	bool is_found;
+
+	pfs_mutex_lock(&t->lock);
+	img = *bucket_of(t, dev, ino);
+	while (img && (img->dev != dev || img->ino != ino))
+		img = img->next;
+	is_found = img && img->n_refs;
+	pfs_mutex_unlock(&t->lock);
+	return is_found;
+}
+
+void image_table_recovered(struct worker *w)
+{
+	state_images_keep_open(w->state, is_known, w->images);
+}
+
 /* It lingered: as if it were opened anew, but for what is still in RAM.  The
  * caller looks at its identity next. */
 static void come_back(struct image *img)
@@ -377,6 +423,8 @@ static void come_back(struct image *img)
 					    img->dev, img->ino))
 		pfs_store_image_expel(img->sto);
 }
+
+static int revalidate(struct image *img, int fd);
 
 int image_get(struct worker *w, int fd, const char *path, struct image **out)
 {
@@ -410,8 +458,8 @@ int image_get(struct worker *w, int fd, const char *path, struct image **out)
 	pfs_mutex_unlock(&t->lock);
 	if (err)
 		return err;
-	if (!is_new)
-		image_revalidate(img, img->fd);
+	if (!is_new && revalidate(img, fd) && img->sto)
+		pfs_store_image_expel(img->sto);
 	if (is_new && img->sto) {
 		image_ref(img);
 		if (pool_task(w->pool, scan_task, img))
@@ -458,19 +506,6 @@ void image_meta_changed(struct image *img)
 	pfs_mutex_unlock(&img->session);
 }
 
-static bool is_in_use(struct worker *w, const struct stat *st)
-{
-	struct image_table *t = w->images;
-	struct image *img;
-
-	pfs_mutex_lock(&t->lock);
-	img = *bucket_of(t, st->st_dev, st->st_ino);
-	while (img && (img->dev != st->st_dev || img->ino != st->st_ino))
-		img = img->next;
-	pfs_mutex_unlock(&t->lock);
-	return img;
-}
-
 struct image *image_get_known(struct worker *w, int fd, const char *path)
 {
 	struct pfs_image_row row;
@@ -478,7 +513,7 @@ struct image *image_get_known(struct worker *w, int fd, const char *path)
 	struct stat st;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) ||
-	    (!is_in_use(w, &st) &&
+	    (!is_known(w->images, st.st_dev, st.st_ino) &&
 	     pfs_catalog_image_find(w->catalog, path, &row)))
 		return NULL;
 	return image_get(w, fd, path, &img) ? NULL : img;
@@ -675,6 +710,8 @@ static void begin_session(struct image *img)
 	int err;
 
 	pfs_mutex_lock(&img->session);
+	/* Again: a session that ended just now has reset it. */
+	atomic_store(&img->was_touched, true);
 	if (!atomic_load(&img->is_marked)) {
 		err = pfs_marks_set(img->w->marks, img->id,
 				    pfs_now_ns() + MARK_WAIT_NS);
@@ -724,7 +761,8 @@ void image_mutate_begin(struct image *img, uint64_t off, uint64_t len,
 			       end == UINT64_MAX ? UINT64_MAX : end - start,
 			       &m->store);
 	mark_zones(img, &m->store);
-	if (!atomic_load(&img->is_marked))
+	if (!atomic_load(&img->is_marked) &&
+	    !pfs_store_image_expelled(img->sto))
 		begin_session(img);
 }
 
@@ -790,15 +828,19 @@ static void raise_epoch_locked(struct image *img,
 		pfs_store_image_expel(img->sto);
 }
 
-void image_revalidate(struct image *img, int fd)
+/* -errno: it could not be looked at. */
+static int revalidate(struct image *img, int fd)
 {
 	struct pfs_identity now;
+	int err;
 
 	/* During a write session our own writes move the times. */
-	if (atomic_load(&img->was_touched) || identity_of(img->w, fd, &now))
-		return;
+	if (atomic_load(&img->was_touched))
+		return 0;
 	pfs_mutex_lock(&img->session);
-	if (!atomic_load(&img->was_touched) &&
+	err = identity_of(img->w, fd, &now);
+	/* Asked after the look: a mutation that began before it counts. */
+	if (!err && !atomic_load(&img->was_touched) &&
 	    !same_file_state(&img->ident, &now)) {
 		atomic_store(&img->size, now.size);
 		img->ident = now;
@@ -807,6 +849,13 @@ void image_revalidate(struct image *img, int fd)
 			raise_epoch_locked(img, &now);
 	}
 	pfs_mutex_unlock(&img->session);
+	return err;
+}
+
+void image_revalidate(struct image *img, int fd)
+{
+	/* A source that does not answer is no reason to forget its chunks. */
+	(void)revalidate(img, fd);
 }
 
 /* Reads from the kernel's pages are not seen here. */

@@ -93,6 +93,9 @@ void image_note_read(struct image *img, const struct pfs_read *r);
 /* --- for worker.c --- */
 
 int image_table_create(struct worker *w) PFS_MUST_CHECK;
+/** All handles of earlier workers were taken up: files that are not in use any
+ *  more may have been changed by others meanwhile. */
+void image_table_recovered(struct worker *w);
 /** All images were put. */
 void image_table_destroy(struct worker *w);
 /** Once a second: forget images that nobody has used for 2 s, or all. */

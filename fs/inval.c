@@ -24,28 +24,36 @@ struct inval {
 
 static bool matches(const struct inval *q, const struct state_node *node)
 {
+	if (atomic_load(&node->use) != STATE_USED || node->is_dir)
+		return false;
 	for (unsigned int i = 0; i < q->n; i++)
 		if (q->file[i].dev == node->dev && q->file[i].ino == node->ino)
 			return true;
 	return q->is_all;
 }
 
+/* The first row from here on that is meant, or STATE_MAX_NODES. */
+static uint32_t next_match(const struct inval *batch, uint32_t row)
+{
+	struct worker *w = batch->w;
+
+	pfs_mutex_lock(&w->mount_lock);
+	while (row < STATE_MAX_NODES && !matches(batch, &w->state->node[row]))
+		/* Rows without a serial were never used, nor those behind. */
+		row = w->state->node[row].serial ? row + 1 : STATE_MAX_NODES;
+	pfs_mutex_unlock(&w->mount_lock);
+	return row;
+}
+
 /* The batch is the thread's own copy.  A node that goes or is reused meanwhile
  * costs a needless invalidation. */
 static void carry_out(const struct inval *batch)
 {
-	struct worker *w = batch->w;
+	uint32_t row = 0; /* the root is no image */
 
-	for (uint32_t row = 1; row < STATE_MAX_NODES; row++) {
-		const struct state_node *node = &w->state->node[row];
-
-		if (!node->serial)
-			return; /* no row was ever used from here on */
-		if (atomic_load(&node->use) == STATE_USED && !node->is_dir &&
-		    matches(batch, node))
-			(void)fuse_lowlevel_notify_inval_inode(w->se, row + 1,
-							       0, 0);
-	}
+	while ((row = next_match(batch, row + 1)) < STATE_MAX_NODES)
+		(void)fuse_lowlevel_notify_inval_inode(batch->w->se, row + 1, 0,
+						       0);
 }
 
 static void *inval_main(void *arg)
@@ -99,7 +107,14 @@ void inval_stop(struct worker *w)
 	pfs_cond_signal(&q->work);
 	pfs_mutex_unlock(&q->lock);
 	pthread_join(q->thread, NULL);
-	w->inval = NULL;
+}
+
+void inval_destroy(struct worker *w)
+{
+	struct inval *q = pfs_take(&w->inval);
+
+	if (!q)
+		return;
 	pfs_cond_fini(&q->work);
 	pfs_mutex_fini(&q->lock);
 	free(q);

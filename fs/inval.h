@@ -13,7 +13,10 @@
 
 /** Does nothing without page_cache=on. */
 int inval_start(struct worker *w) PFS_MUST_CHECK;
+/** While the lanes still serve: it may wait for a READ. */
 void inval_stop(struct worker *w);
+/** Once no thread calls inval_file() any more. */
+void inval_destroy(struct worker *w);
 
 /** The file's bytes were changed behind this mount.  Never waits. */
 void inval_file(struct worker *w, uint64_t dev, uint64_t ino);

@@ -45,20 +45,21 @@ struct lane {
 
 /* --- replies --- */
 
-static void send_reply(int fd, const void *msg, size_t len)
+static void send_reply(struct worker *w, int fd, const void *msg, size_t len)
 {
+	PFS_GIVES_WAY(&w->handles);
 	/* ENOENT: the request was interrupted or aborted. */
 	if (write(fd, msg, len) < 0 && errno != ENOENT && errno != ENODEV)
 		pfs_log_limited(PFS_LOG_ERROR, "lane", "reply: %s",
 				strerror(errno));
 }
 
-static void reply_error(int fd, uint64_t unique, int err)
+static void reply_error(struct worker *w, int fd, uint64_t unique, int err)
 {
 	struct fuse_out_header h = {
 		.len = sizeof(h), .error = err, .unique = unique};
 
-	send_reply(fd, &h, sizeof(h));
+	send_reply(w, fd, &h, sizeof(h));
 }
 
 static const enum pfs_counter outcome_counter[] = {
@@ -84,11 +85,11 @@ static void answer(void *arg, struct pfs_read *r, int err)
 	struct fuse_out_header h = {.unique = r->unique};
 	uint8_t *msg = r->data - sizeof(h);
 	uint32_t len = len_within_image(r);
+	struct lane *l = arg;
 
-	(void)arg;
 	if (err) {
 		pfs_count(PFS_C_READ_ERROR, 1);
-		reply_error(r->reply_fd, r->unique, err);
+		reply_error(l->w, r->reply_fd, r->unique, err);
 		return;
 	}
 	/* Counted before the reply: who reads statistics after a read finds
@@ -99,7 +100,7 @@ static void answer(void *arg, struct pfs_read *r, int err)
 	image_note_read(r->owner, r);
 	h.len = (uint32_t)sizeof(h) + len;
 	memcpy(msg, &h, sizeof(h));
-	send_reply(r->reply_fd, msg, h.len);
+	send_reply(l->w, r->reply_fd, msg, h.len);
 }
 
 /* --- requests --- */
@@ -107,11 +108,15 @@ static void answer(void *arg, struct pfs_read *r, int err)
 static struct handle *handle_of(struct worker *w, uint64_t fh)
 {
 	uint32_t row = (uint32_t)fh;
+	struct handle *h;
 
-	if (row >= STATE_MAX_HANDLES ||
-	    w->state->handle[row].serial != fh >> 32)
+	if (row >= STATE_MAX_HANDLES)
 		return NULL;
-	return atomic_load_explicit(&w->handles[row], memory_order_acquire);
+	/* First: it publishes the serial too. */
+	h = atomic_load_explicit(&w->handles[row], memory_order_acquire);
+	if (h && w->state->handle[row].serial != fh >> 32)
+		h = NULL;
+	return h;
 }
 
 static void start_read(struct lane *l, const struct fuse_in_header *in,
@@ -122,18 +127,20 @@ static void start_read(struct lane *l, const struct fuse_in_header *in,
 	uint64_t size, len;
 
 	if (!h || !h->img) {
-		reply_error(l->fd, in->unique, h ? -EISDIR : -EBADF);
+		reply_error(l->w, l->fd, in->unique, h ? -EISDIR : -EBADF);
 		return;
 	}
 	size = image_size(h->img);
 	if (req->offset >= size || !req->size) {
-		reply_error(l->fd, in->unique, 0); /* nothing, at the end */
+		reply_error(l->w, l->fd, in->unique,
+			    0); /* nothing, at the end */
 		return;
 	}
 	len = PFS_MIN((uint64_t)req->size, size - req->offset);
 	r = pfs_lane_get(l->cache, (uint32_t)PFS_MIN(len, PFS_READ_MAX));
 	if (!r) {
-		reply_error(l->fd, in->unique, -EIO); /* room was checked */
+		reply_error(l->w, l->fd, in->unique,
+			    -EIO); /* room was checked */
 		return;
 	}
 	r->img = image_store(h->img);
@@ -158,7 +165,7 @@ static void dispatch(struct lane *l, size_t n)
 	if (in->opcode != FUSE_READ)
 		pool_request(l->w->pool, &l->buf, n, l->fd);
 	else if (n < sizeof(*in) + sizeof(struct fuse_read_in))
-		reply_error(l->fd, in->unique, -EINVAL);
+		reply_error(l->w, l->fd, in->unique, -EINVAL);
 	else
 		start_read(l, in, (const void *)(in + 1));
 }

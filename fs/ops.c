@@ -412,8 +412,10 @@ const struct fuse_lowlevel_ops *ops_table(void)
 
 /* --- a worker's start and end --- */
 
-static void ops_destroy(struct ops *o)
+void ops_destroy(struct worker *w)
 {
+	struct ops *o = pfs_take(&w->ops);
+
 	if (!o)
 		return;
 	intent_log_destroy(o->intents);
@@ -431,6 +433,7 @@ static int create_tables(struct worker *w)
 
 	if (!o)
 		return -ENOMEM;
+	w->ops = o;
 	pfs_cond_init(&o->move_done);
 	err = node_table_create(w->state, &o->nodes);
 	if (!err)
@@ -440,9 +443,7 @@ static int create_tables(struct worker *w)
 	if (!err)
 		err = intent_log_create(w->state, &w->mount_lock, &o->intents);
 	if (err)
-		ops_destroy(o);
-	else
-		w->ops = o;
+		ops_destroy(w);
 	return err;
 }
 

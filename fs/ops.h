@@ -25,6 +25,8 @@ bool ops_before(struct worker *w, const void *buf, size_t len);
 
 /** Close all handles of this process (drain): image references are put. */
 void ops_close_all(struct worker *w);
+/** Free the tables, once no thread uses them. */
+void ops_destroy(struct worker *w);
 
 /** Call fn(arg, path, reason) for each file of the source that is not served
  *  (pfsctl images --skipped); bounded walk. */

@@ -154,7 +154,7 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	/* A stale one was released by a worker that died before its reply. */
 	fuse_reply_err(req, 0);
 	if (h)
-		handle_finish(h, flags);
+		handle_finish(w, h, flags);
 }
 
 /* --- changes of bytes --- */

@@ -63,9 +63,11 @@ static ssize_t catch_reply(struct caught *c, const struct iovec *iov, int count)
 /* fd is the mount's own descriptor: notifications go there. */
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
-	(void)userdata;
+	struct worker *w = userdata;
+
 	if (catching)
 		return catch_reply(catching, iov, count);
+	PFS_GIVES_WAY(&w->handles);
 	return writev(reply_to >= 0 ? reply_to : fd, iov, count);
 }
 

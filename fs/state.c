@@ -232,13 +232,56 @@ bool state_image_opened(struct state *s, uint64_t image, uint64_t epoch,
 	return true;
 }
 
+static bool has_marks(struct state_image *row)
+{
+	for (uint32_t w = 0; w < PFS_ARRAY_SIZE(row->zones); w++)
+		if (atomic_load(&row->zones[w]))
+			return true;
+	return atomic_load(&row->has_high);
+}
+
+/* Without marks there is nothing to remember: the row is for others. */
 void state_image_closed(struct state *s, uint64_t image)
 {
 	struct state_image *row;
 	uint32_t from = 0;
+	bool is_needed = false;
 
-	while ((row = row_of(s, image, &from)))
+	while ((row = row_of(s, image, &from))) {
 		atomic_store(&row->is_open, 0);
+		is_needed |= has_marks(row);
+	}
+	if (!is_needed)
+		state_image_forget(s, image);
+}
+
+static bool not_this(void *arg, uint64_t dev, uint64_t ino)
+{
+	const uint64_t *file = arg;
+
+	return dev != file[0] || ino != file[1];
+}
+
+void state_file_closed(struct state *s, uint64_t dev, uint64_t ino)
+{
+	uint64_t file[2] = {dev, ino};
+
+	state_images_keep_open(s, not_this, file);
+}
+
+void state_images_keep_open(struct state *s,
+			    bool (*keep)(void *arg, uint64_t dev,
+					 uint64_t ino),
+			    void *arg)
+{
+	for (uint32_t i = 0; i < STATE_MAX_IMAGES; i++) {
+		struct state_image *row = &s->image[i];
+
+		if (atomic_load(&row->id) && atomic_load(&row->is_open) &&
+		    !keep(arg, atomic_load(&row->dev),
+			  atomic_load(&row->ino)))
+			atomic_store(&row->is_open, 0);
+	}
 }
 
 bool state_image_is_open(struct state *s, uint64_t image, uint64_t dev,

@@ -153,6 +153,13 @@ bool state_zone_is_marked(struct state *s, uint64_t image, uint32_t zone);
 bool state_image_opened(struct state *s, uint64_t image, uint64_t epoch,
 			uint64_t dev, uint64_t ino);
 void state_image_closed(struct state *s, uint64_t image);
+/** The same by file, when the id is not known. */
+void state_file_closed(struct state *s, uint64_t dev, uint64_t ino);
+/** Closed are all for which keep(arg, dev, ino) is false. */
+void state_images_keep_open(struct state *s,
+			    bool (*keep)(void *arg, uint64_t dev,
+					 uint64_t ino),
+			    void *arg);
 /** Is the image in use, as this file, by us or an earlier worker?  Its epoch.
  */
 bool state_image_is_open(struct state *s, uint64_t image, uint64_t dev,

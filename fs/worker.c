@@ -197,6 +197,21 @@ static void open_store(struct worker *w)
 			strerror(-err));
 }
 
+/* Without marks a crash could leave rows that lie, so there is no store. */
+static int go_without_marks(struct worker *w, int err)
+{
+	bool all_dirty;
+
+	pfs_log(PFS_LOG_WARNING, "worker",
+		"no store: the marks file fails: %s; images are read from "
+		"their source",
+		strerror(-err));
+	pfs_store_close(pfs_take(&w->store));
+	pfs_marks_close(pfs_take(&w->marks));
+	return pfs_marks_open(NULL, (const uint8_t[PFS_UUID_LEN]){0},
+			      &all_dirty, &w->marks);
+}
+
 static int open_catalog(struct worker *w)
 {
 	struct pfs_catalog_config cfg = {.path = w->opt.catalog,
@@ -207,11 +222,12 @@ static int open_catalog(struct worker *w)
 	if (err)
 		return err;
 	err = open_marks(w);
-	if (err)
-		return pfs_log_fail(err, "worker", "open the marks file");
 	pfs_catalog_store_uuid(w->catalog, uuid);
-	open_store(w);
-	return bind_marks(w, uuid);
+	if (!err)
+		open_store(w);
+	if (!err)
+		err = bind_marks(w, uuid);
+	return err ? go_without_marks(w, err) : 0;
 }
 
 /* --- counters outlive us --- */
@@ -251,16 +267,6 @@ static void every_second(void *arg)
 
 /* --- serving --- */
 
-/* Before any thread reads: the kernel would send again what it has just given
- * to one of ours, and the two would carry it out side by side. */
-static int have_resent(struct worker *w)
-{
-	int err = session_resend(w);
-
-	/* The supervisor has replaced the clones. */
-	return err == -ENOTSUP ? 0 : err;
-}
-
 static int go(struct life *l)
 {
 	struct worker *w = l->w;
@@ -281,10 +287,10 @@ static int go(struct life *l)
 		err = image_table_create(w);
 	if (!err)
 		err = ops_recover(w, l->kept);
+	if (!err && l->is_successor)
+		image_table_recovered(w);
 	if (!err && !atomic_load(&w->state->init_len))
 		err = session_init_first(w);
-	if (!err && l->is_successor)
-		err = have_resent(w);
 	/* Before anything is read: a request read first and then sent again
 	 * would be carried out twice. */
 	if (!err && l->is_successor)
@@ -323,6 +329,8 @@ static void drain(struct life *l, bool is_handover)
 		ops_close_all(w);
 	pool_destroy(w->pool);
 	w->pool = NULL;
+	inval_destroy(w);
+	ops_destroy(w);
 	image_table_destroy(w);
 	pfs_store_close(w->store);
 	pfs_marks_close(w->marks);

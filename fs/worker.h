@@ -62,7 +62,8 @@ struct worker {
 	struct inval *inval; /* NULL: the kernel caches no pages */
 	struct lane *lanes[WORKER_MAX_LANES];
 	uint64_t start_ns;
-	bool is_handover; /* draining for a successor: write sessions go on */
+	/* draining for a successor: write sessions go on */
+	_Atomic bool is_handover;
 
 	/* --- one slot per state row, atomic --- */
 	_Atomic(struct handle *) handles[STATE_MAX_HANDLES];

@@ -107,7 +107,7 @@ set_aside() {
 	serves "$mnt"
 	stop_pfs "$mnt"
 	check "kept for a look: $1" \
-		"$(ls "$work/mnt.catalog" | grep -c 'catalog.db.')" -ge 1
+		"$(find "$work/mnt.catalog" -name 'catalog.db.*' | wc -l)" -ge 1
 	start_pfs "$src" "$mnt" || return
 	check "only once" "$(status_of "$mnt" set_aside)" = ""
 	serves "$mnt"
@@ -205,7 +205,7 @@ socket.socket(socket.AF_UNIX).bind('$src/sock')"
 	refused "no such\|stale" cat "$mnt/sub/f"
 	rm "$src/sub"
 	stop_pfs "$mnt"
-	rm -rf "$src/sub.was" "$src"/{link,fifo,dev,sock}
+	rm -rf "$src/sub.was" "${src:?}"/{link,fifo,dev,sock}
 }
 
 far_offsets_answer_as_the_source_does() {

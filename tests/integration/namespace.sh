@@ -298,6 +298,6 @@ stop_pfs "$mnt"
 # (Counts of a worker that dies at once may be lost.)
 # The request sent again does not pass op.done, and is the first to pass
 # op.intent in its worker: so each call is cut off at most once.
-run each_call_is_done_exactly_once op.done:kill@1 done 1
-run each_call_is_done_exactly_once op.intent:kill@2 intent 0
+run each_call_is_done_exactly_once op.done:kill@1 after 1
+run each_call_is_done_exactly_once op.intent:kill@2 before 0
 finish

@@ -33,6 +33,7 @@ struct rig {
 	struct pfs_lane *lane;
 	struct opened row;
 	uint8_t *bytes; /* what the image file holds */
+	struct pfs_store_gens *gens;
 	int fd;
 };
 
@@ -202,6 +203,21 @@ static inline void read_all_same(struct rig *g, uint32_t len)
 	settle(g);
 }
 
+/* The whole image is in the store.  Not always at once: headers may have to be
+ * written before another segment can be filled. */
+static inline void fill_all(struct rig *g)
+{
+	uint64_t n = (g->cfg.image_size + g->cfg.chunk - 1) / g->cfg.chunk;
+	struct pfs_store_status st;
+	int tries = 0;
+
+	do {
+		read_all_same(g, KIB(256));
+		pfs_store_status(g->store, &st);
+	} while (st.n_chunks < n && tries++ < 100);
+	CHECK_EQ(st.n_chunks, n);
+}
+
 /* Reads of any place and length; 512 aligned like a guest's, or not at all. */
 static inline void read_random_same(struct rig *g, int n, uint32_t max)
 {
@@ -209,8 +225,9 @@ static inline void read_random_same(struct rig *g, int n, uint32_t max)
 		uint32_t unit = rand_below(2) ? 512 : 1;
 		uint64_t off = rand_below(g->cfg.image_size / unit) * unit;
 		uint64_t most = PFS_MIN((uint64_t)max, g->cfg.image_size - off);
-		uint64_t len = 1 + rand_below(rand_below(4) ? PFS_MIN(most, 9000ul)
-							    : most);
+		uint64_t len =
+			1 + rand_below(rand_below(4) ? PFS_MIN(most, 9000ul)
+						     : most);
 
 		if (unit == 512 && len > 512)
 			len = pfs_align_down(len, 512);
@@ -258,6 +275,7 @@ static inline int open_store(struct rig *g, struct pfs_store **out)
 		.header_cache = KIB(64),
 		.n_fetch = g->cfg.n_fetch,
 		.catalog = g->catalog,
+		.gens = g->gens,
 	};
 
 	return pfs_store_open(&cfg, out);

@@ -37,8 +37,8 @@ static void everything_lies_inside_and_apart(void)
 
 			CHECK_EQ(geometry_segment_off(&g, seg), last);
 			CHECK_EQ(geometry_header_off(&g, first), last);
-			CHECK(geometry_header_off(&g, first + g.segment_slots -
-							      1) +
+			CHECK(geometry_header_off(&g,
+						  first + g.segment_slots - 1) +
 				      g.header_size <=
 			      geometry_slot_off(&g, first));
 			CHECK_EQ(geometry_slot_off(&g, first) % PFS_BLOCK_SIZE,

@@ -10,9 +10,9 @@ static struct geometry geometry(void)
 	struct geometry g = {0};
 
 	/* 100 slots of 128 bytes a segment: four pages of headers. */
-	CHECK_EQ(geometry_plan(&g, uuid, PFS_MIB(1) + 6400 * PFS_KIB(64),
-			       65536),
-		 0);
+	CHECK_EQ(
+		geometry_plan(&g, uuid, PFS_MIB(1) + 6400 * PFS_KIB(64), 65536),
+		0);
 	CHECK_EQ(g.headers_len, 4 * PFS_BLOCK_SIZE);
 	return g;
 }

@@ -25,7 +25,7 @@ static void a_hit_never_asks_the_source(void)
 {
 	struct rig g = rig();
 
-	read_all_same(&g, KIB(64));
+	fill_all(&g);
 	arm("source.read:eio");
 	for (uint64_t off = 0; off < g.cfg.image_size; off += KIB(64))
 		CHECK_EQ(read_same(&g, off, KIB(64)), PFS_READ_HIT);

@@ -10,8 +10,7 @@ static struct rig filled_rig(bool is_warm)
 {
 	struct rig g = rig();
 
-	read_all_same(&g, KIB(64));
-	CHECK_EQ(status_of(&g).n_chunks, g.cfg.image_size / g.cfg.chunk);
+	fill_all(&g);
 	if (!is_warm) {
 		rig_restart(&g);
 		CHECK_EQ(status_of(&g).n_chunks,
@@ -136,7 +135,7 @@ static void a_hung_store_read_is_left_behind(void)
 	struct rig g = filled_rig(true);
 	uint64_t slow = counter(PFS_C_STORE_SLOW_READ);
 
-	arm("store.read:stall=550x1");
+	arm("store.read:stall=400x1");
 	CHECK_EQ(read_soon(&g, 5, 3000), PFS_READ_DIRECT);
 	CHECK_EQ(counter(PFS_C_STORE_SLOW_READ) - slow, 1);
 	CHECK_EQ(status_of(&g).n_quarantined, 1);
@@ -154,22 +153,24 @@ static void a_hung_store_read_is_left_behind(void)
 static void a_hung_store_holds_up_no_read(void)
 {
 	struct rig g = filled_rig(false);
+	uint64_t hung = counter(PFS_C_STORE_QUARANTINED);
 
-	arm("store.read:stall=120,store.header_read:stall=120");
+	arm("store.read:stall=200,store.header_read:stall=200");
 	read_all_soon(&g);
 	read_all_soon(&g);
-	CHECK(status_of(&g).n_quarantined > 0);
+	CHECK(counter(PFS_C_STORE_QUARANTINED) > hung);
 	rig_end(&g);
 }
 
 static void many_reads_hung_at_once_are_all_answered(void)
 {
 	struct rig g = filled_rig(true);
+	uint64_t hung = counter(PFS_C_STORE_QUARANTINED);
 	uint64_t start = pfs_now_ns();
 	static uint8_t buf[40][512];
 	struct answer a[40];
 
-	arm("store.read:stall=120x40");
+	arm("store.read:stall=300x40");
 	for (uint32_t i = 0; i < 40; i++) {
 		a[i] = (struct answer){.into = buf[i]};
 		begin_read(&g, g.lane, i * KIB(16), 512, &a[i]);
@@ -180,7 +181,7 @@ static void many_reads_hung_at_once_are_all_answered(void)
 		CHECK(!memcmp(buf[i], g.bytes + i * KIB(16), 512));
 	}
 	CHECK(pfs_now_ns() - start < SOON_NS);
-	CHECK_EQ(status_of(&g).n_quarantined, 40);
+	CHECK_EQ(counter(PFS_C_STORE_QUARANTINED) - hung, 40);
 	rig_end(&g);
 }
 
@@ -188,7 +189,7 @@ static void an_image_may_go_while_a_read_of_it_hangs(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=150x1");
+	arm("store.read:stall=250x1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	pfs_store_image_detach(g.img);
 	pfs_source_put(g.src);
@@ -203,7 +204,7 @@ static void a_chunk_dropped_while_a_read_of_it_hangs_stays_dropped(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=150x1");
+	arm("store.read:stall=250x1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	write_bytes(&g, 0, KIB(16), 99, false);
 	CHECK(EVENTUALLY(status_of(&g).health == PFS_STORE_OK));
@@ -245,7 +246,8 @@ static void hits_go_on_while_writes_fail(void)
 }
 
 /* The store says yes and keeps nothing, or half, or does it later. */
-static void lying_writes_cost_nothing_but_speed(const char *spec)
+static void lying_writes_cost_nothing_but_speed(const char *spec,
+						bool must_notice)
 {
 	struct rig g = rig();
 	uint64_t bad;
@@ -257,7 +259,8 @@ static void lying_writes_cost_nothing_but_speed(const char *spec)
 	bad = counter(PFS_C_BAD_CHECKSUM) + counter(PFS_C_BAD_HEADER);
 	read_all_soon(&g);
 	settle(&g);
-	CHECK(counter(PFS_C_BAD_CHECKSUM) + counter(PFS_C_BAD_HEADER) > bad);
+	bad = counter(PFS_C_BAD_CHECKSUM) + counter(PFS_C_BAD_HEADER) - bad;
+	CHECK(bad || !must_notice);
 	pfs_fault_clear();
 	read_all_soon(&g);
 	rig_restart(&g);
@@ -269,17 +272,17 @@ static void lying_writes_cost_nothing_but_speed(const char *spec)
 
 static void lost_writes_cost_nothing_but_speed(void)
 {
-	lying_writes_cost_nothing_but_speed("store.write:lost");
+	lying_writes_cost_nothing_but_speed("store.write:lost", true);
 }
 
 static void torn_writes_cost_nothing_but_speed(void)
 {
-	lying_writes_cost_nothing_but_speed("store.write:torn=8192");
+	lying_writes_cost_nothing_but_speed("store.write:torn=8192", true);
 }
 
 static void late_writes_cost_nothing_but_speed(void)
 {
-	lying_writes_cost_nothing_but_speed("store.write:late=30");
+	lying_writes_cost_nothing_but_speed("store.write:late=30", false);
 	pfs_sleep_ms(40); /* the last of them is written, to no file */
 }
 

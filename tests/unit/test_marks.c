@@ -128,7 +128,7 @@ static void a_mark_is_found_at_the_next_open_until_it_is_cleared(void)
 	CHECK_EQ(pfs_marks_found_list(m, list, 1), 2);
 	CHECK(list[0] == 7 && !list[1]);
 	CHECK_EQ(pfs_marks_clear(m, 7), 0);
-	CHECK(pfs_marks_found(m, 7)); /* it was when it was opened */
+	CHECK(!pfs_marks_found(m, 7)); /* not any more */
 
 	m = reopened(m);
 	CHECK(!pfs_marks_found(m, 7) && pfs_marks_found(m, 9));

@@ -280,7 +280,7 @@ static void a_mutation_drops_its_chunks_and_no_others(void)
 	struct rig g = rig();
 	uint64_t dropped = counter(PFS_C_INVALIDATED);
 
-	read_all_same(&g, KIB(64));
+	fill_all(&g);
 	write_bytes(&g, KIB(32) - 1, 2, 9, false);
 
 	CHECK_EQ(counter(PFS_C_INVALIDATED) - dropped, 2);
@@ -288,6 +288,22 @@ static void a_mutation_drops_its_chunks_and_no_others(void)
 	CHECK_EQ(read_same(&g, KIB(48), 4096), PFS_READ_HIT);
 	CHECK_EQ(read_same(&g, KIB(16), 4096), PFS_READ_MISS);
 	CHECK_EQ(read_same(&g, KIB(32), 4096), PFS_READ_MISS);
+	rig_end(&g);
+}
+
+/* From the begin on: bytes that the source has already are seen at once. */
+static void a_write_not_yet_ended_is_not_hidden_by_old_chunks(void)
+{
+	struct rig g = rig();
+	struct pfs_mutation m;
+
+	fill_all(&g);
+	pfs_store_mutate_begin(g.img, 0, KIB(16), &m);
+	CHECK_EQ(status_of(&g).n_chunks, g.cfg.image_size / KIB(16) - 1);
+	poke(&g, 0, KIB(16), 9);
+	CHECK_EQ(read_same(&g, 0, 4096), PFS_READ_MISS);
+	pfs_store_mutate_end(&m, 0, NULL, 0);
+	CHECK(read_same(&g, 0, 4096) >= 0);
 	rig_end(&g);
 }
 
@@ -381,6 +397,40 @@ static void a_fetch_from_before_a_detach_is_not_kept(void)
 	/* Not while its reader waits: detach is for images without reads. */
 	play_fate(be_replaced, PFS_FP_FETCH_REPLIED);
 	play_fate(be_replaced, PFS_FP_FETCH_STORED);
+}
+
+static void *write_one(void *arg)
+{
+	write_bytes(arg, 0, KIB(64), 31, true);
+	return NULL;
+}
+
+/* The bytes of a write wait in buffers that nobody can detach yet. */
+static void a_write_under_way_meets(void (*fate)(struct rig *g))
+{
+	struct rig g = rig();
+	pthread_t t;
+
+	pause_once_at(PFS_FP_MUTATE_END);
+	CHECK_EQ(pfs_thread_start(&t, "writer", write_one, &g), 0);
+	CHECK(EVENTUALLY(n_paused(PFS_FP_MUTATE_END) == 1));
+	fate(&g);
+	pfs_fault_resume(PFS_FP_MUTATE_END);
+	pthread_join(t, NULL);
+	settle(&g);
+	CHECK_EQ(status_of(&g).n_chunks, 0);
+	CHECK(read_same(&g, 0, KIB(64)) >= 0);
+	rig_end(&g);
+}
+
+static void bytes_written_before_a_reset_are_not_kept(void)
+{
+	a_write_under_way_meets(be_reset);
+}
+
+static void bytes_written_before_an_expulsion_are_not_kept(void)
+{
+	a_write_under_way_meets(be_expelled);
 }
 
 /* --- everything at once --- */
@@ -497,11 +547,14 @@ int main(void)
 	RUN(writes_that_overlap_in_time_store_nothing);
 	RUN(writes_side_by_side_are_stored);
 	RUN(a_mutation_drops_its_chunks_and_no_others);
+	RUN(a_write_not_yet_ended_is_not_hidden_by_old_chunks);
 	RUN(a_write_ends_a_hole);
 	RUN(what_was_known_of_holes_before_a_write_is_void);
 	RUN(a_fetch_from_before_a_reset_is_not_kept);
 	RUN(a_fetch_from_before_an_expulsion_is_not_kept);
 	RUN(a_fetch_from_before_a_detach_is_not_kept);
+	RUN(bytes_written_before_a_reset_are_not_kept);
+	RUN(bytes_written_before_an_expulsion_are_not_kept);
 	RUN(readers_never_see_less_than_the_last_write);
 	return CHECK_RESULT();
 }

@@ -10,7 +10,7 @@ static struct rig filled_rig(void)
 {
 	struct rig g = rig();
 
-	read_all_same(&g, KIB(256));
+	fill_all(&g);
 	return g;
 }
 

@@ -71,6 +71,24 @@ int pfs_cond_wait_until(struct pfs_cond *c, struct pfs_mutex *m,
 void pfs_cond_signal(struct pfs_cond *c);
 void pfs_cond_broadcast(struct pfs_cond *c);
 
+/* For ThreadSanitizer alone: what one thread did before PFS_GIVES_WAY(at) is
+ * done when another is behind PFS_COMES_AFTER(at), by an order that neither
+ * locks nor atomics make but the kernel, which it cannot see. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PFS_HAS_TSAN 1
+#endif
+#endif
+#if defined(PFS_HAS_TSAN) || defined(__SANITIZE_THREAD__)
+void __tsan_acquire(void *at);
+void __tsan_release(void *at);
+#define PFS_GIVES_WAY(at) __tsan_release(at)
+#define PFS_COMES_AFTER(at) __tsan_acquire(at)
+#else
+#define PFS_GIVES_WAY(at) (void)(at)
+#define PFS_COMES_AFTER(at) (void)(at)
+#endif
+
 /** Start a joinable thread with all signals blocked and the given name (at
  *  most 15 bytes, as /proc/PID/task/TID/comm shows it; a longer one is not
  *  set). */

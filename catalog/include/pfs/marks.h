@@ -42,7 +42,8 @@ int pfs_marks_open(const char *path, const uint8_t uuid[16], bool *all_dirty,
 void pfs_marks_close(struct pfs_marks *m);
 
 /** Was this image marked in the file as it was found at open, or do all count
- *  as marked?  A mark stays in the file until it is cleared. */
+ *  as marked, and was it not cleared since?  A mark stays in the file until it
+ *  is cleared. */
 bool pfs_marks_found(struct pfs_marks *m, uint64_t image);
 
 /** Copy up to max of the images that were found marked; returns how many there
