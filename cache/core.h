@@ -3,7 +3,9 @@
  * cache/core.h - the store's inside, shared by its files.
  *
  *   store.c    open, format, close, status
- *   image.c    attached images, mutations, zone rows
+ *   image.c    attached images, mutations
+ *   rows.c     zone rows
+ *   holes.c    holes of sparse sources
  *   fetch.c    fetches in flight: single flight, joining, detaching
  *   fill.c     from a fetched chunk to a resident one
  *   lane.c     the read path of one thread
@@ -210,9 +212,16 @@ int store_open_fd(const char *path, bool direct, bool write,
 /** Reserve generations durably and go on with them if they lie ahead. */
 int store_reserve_gens(struct pfs_store *s) PFS_MUST_CHECK;
 
-/* --- image.c --- */
-void image_unref_locked(struct pfs_store_image *img) PFS_REQUIRES(img->s->lock);
+/* --- holes.c --- */
 bool image_is_hole_locked(const struct pfs_store_image *img, uint64_t chunk);
+/** Chunks that were written are holes no more. */
+void holes_end_locked(struct pfs_store_image *img, uint64_t first,
+		      uint64_t last);
+
+/* --- image.c --- */
+/** Rows have to be saved some time. */
+void note_dirty_locked(struct pfs_store *s) PFS_REQUIRES(s->lock);
+void image_unref_locked(struct pfs_store_image *img) PFS_REQUIRES(img->s->lock);
 /** Remove a chunk from the index if it still is in this slot. */
 void image_drop_slot_locked(struct pfs_store_image *img, uint64_t chunk,
 			    uint32_t slot) PFS_REQUIRES(img->s->lock);

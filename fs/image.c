@@ -18,9 +18,7 @@
 #include "image.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <string.h>
-#include <sys/statfs.h>
 
 #include <pfs/clock.h>
 #include <pfs/counters.h>
@@ -30,13 +28,12 @@
 #include <pfs/log.h>
 #include <pfs/source.h>
 
+#include "identity.h"
 #include "inval.h"
 #include "worker.h"
 
 #define N_BUCKETS 1024u
 #define MARK_WAIT_NS (50 * PFS_NSEC_PER_MSEC)
-/* A time stamp younger than this may be kept by a later change (I6). */
-#define TRUST_NS (20 * PFS_NSEC_PER_MSEC)
 /* A guest's tools open an image several times in a row, and fetches under way
  * at a close would be lost. */
 #define LINGER_NS (2 * PFS_NSEC_PER_SEC)
@@ -79,61 +76,6 @@ struct image_table {
 	struct image *bucket[N_BUCKETS];
 	uint32_t n;
 };
-
-/* --- identity --- */
-
-/* The file system's own id, or, where it has none, the source's name. */
-static void fs_identity(struct worker *w, int fd, struct pfs_identity *id)
-{
-	struct statfs fs;
-	uint64_t words[2] = {0, 0};
-
-	if (!fstatfs(fd, &fs))
-		memcpy(words, &fs.f_fsid,
-		       PFS_MIN(sizeof(words), sizeof(fs.f_fsid)));
-	if (!words[0]) {
-		words[0] = pfs_hash64(w->opt.source, strlen(w->opt.source), 0);
-		words[1] = 1;
-	}
-	memcpy(id->fs_id, words, sizeof(id->fs_id));
-	id->present |= PFS_IDENT_FS;
-}
-
-static int64_t stamp_ns(const struct statx_timestamp *t)
-{
-	return t->tv_sec * (int64_t)PFS_NSEC_PER_SEC + t->tv_nsec;
-}
-
-static int identity_of(struct worker *w, int fd, struct pfs_identity *id)
-{
-	struct statx st;
-	int err = pfs_fault_check(PFS_FP_SOURCE_META);
-
-	if (err)
-		return err;
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &st))
-		return -errno;
-	*id = (struct pfs_identity){
-		.ino = st.stx_ino,
-		.size = st.stx_size,
-		.mtime_ns = stamp_ns(&st.stx_mtime),
-		.ctime_ns = stamp_ns(&st.stx_ctime),
-		.recorded_ns = (int64_t)pfs_wall_ns(),
-	};
-	if (st.stx_mask & STATX_BTIME) {
-		id->present |= PFS_IDENT_BTIME;
-		id->btime_ns = stamp_ns(&st.stx_btime);
-	}
-	fs_identity(w, fd, id);
-	return 0;
-}
-
-static bool same_file_state(const struct pfs_identity *a,
-			    const struct pfs_identity *b)
-{
-	return a->ino == b->ino && a->size == b->size &&
-	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
-}
 
 /* --- coming into use --- */
 
@@ -480,17 +422,6 @@ void image_ref(struct image *img)
 
 static void end_session(struct image *img);
 
-/* Let the file's change time become old enough to be trusted.  Only time can
- * do that; the caller is a pool thread with nobody waiting for it. */
-static void let_stamp_age(const struct pfs_identity *id)
-{
-	int64_t age = (int64_t)pfs_wall_ns() - id->ctime_ns;
-	struct timespec ts = {.tv_nsec = (long)TRUST_NS - age};
-
-	if (age >= 0 && age < (int64_t)TRUST_NS)
-		(void)nanosleep(&ts, NULL);
-}
-
 void image_meta_changed(struct image *img)
 {
 	struct pfs_identity now;
@@ -544,9 +475,9 @@ static void settle_identity(struct image *img)
 	pfs_mutex_lock(&img->session);
 	if (img->is_unrecorded && !img->is_gone && img->id &&
 	    !atomic_load(&img->was_touched)) {
-		let_stamp_age(&img->ident);
+		identity_let_age(&img->ident);
 		err = identity_of(img->w, img->fd, &now);
-		if (!err && same_file_state(&img->ident, &now))
+		if (!err && identity_same_file(&img->ident, &now))
 			err = record_identity(img, &now);
 		if (err)
 			pfs_log(PFS_LOG_INFO, "image", "%s will start cold: %s",
@@ -655,7 +586,7 @@ static int save_session_locked(struct image *img) PFS_REQUIRES(img->session)
 		err = identity_of(w, img->fd, &id);
 	if (err)
 		return err;
-	let_stamp_age(&id);
+	identity_let_age(&id);
 	err = identity_of(w, img->fd, &id);
 	if (err)
 		return err;
@@ -841,7 +772,7 @@ static int revalidate(struct image *img, int fd)
 	err = identity_of(img->w, fd, &now);
 	/* Asked after the look: a mutation that began before it counts. */
 	if (!err && !atomic_load(&img->was_touched) &&
-	    !same_file_state(&img->ident, &now)) {
+	    !identity_same_file(&img->ident, &now)) {
 		atomic_store(&img->size, now.size);
 		img->ident = now;
 		inval_file(img->w, img->dev, img->ino);

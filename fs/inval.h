@@ -2,9 +2,9 @@
 /**
  * fs/inval.h - tells the kernel to forget pages (page_cache=on only).
  *
- * By a thread of its own: an invalidation waits for pages that are being read,
- * and the READ it waits for may be in the hands of the very thread that would
- * invalidate.
+ * By a thread and a process of their own: an invalidation waits for pages that
+ * are being read, and the READ it waits for may be in the hands of the very
+ * thread that would invalidate, or of a worker that was killed.
  */
 #ifndef PFS_FS_INVAL_H
 #define PFS_FS_INVAL_H
