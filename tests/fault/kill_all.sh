@@ -43,13 +43,15 @@ also_after_a_clean_start() {
 # Bytes put back on the source by hand are older than acknowledged.
 older_bytes_are_found() {
 	local image
-	image=$(find "$src" -name 'img0.*' -size 16384k)
-	dd if="$image" of="$work/older" bs=1M count=8 2>/dev/null
+	cp -r "$src" "$work/older"
 	start_pfs "$src" "$mnt" "$options"
 	# shellcheck disable=SC2086
 	loads_well $shape --state "$state" --ops 3000 --mix write=1 "$mnt"
 	stop_pfs "$mnt"
-	dd if="$work/older" of="$image" bs=1M conv=notrunc 2>/dev/null
+	for image in "$src"/img*; do
+		dd if="$work/older/${image##*/}" of="$image" bs=1M \
+			conv=notrunc 2>/dev/null
+	done
 	start_pfs "$src" "$mnt" "$options"
 	# shellcheck disable=SC2086
 	finds_the_bug $shape --state "$state" --verify-only "$mnt"

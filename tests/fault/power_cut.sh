@@ -7,7 +7,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 
 has_root || skip "root is needed to mount a loop device"
-for tool in mkfs.xfs xfs_io losetup; do
+for tool in mkfs.xfs losetup python3; do
 	command -v $tool >/dev/null || skip "$tool is not installed"
 done
 disk=$work/disk fs=$work/fs mnt=$work/mnt
@@ -36,7 +36,7 @@ cut() {
 	load_pid=$!
 	await 30 test -e "$fs/src/img2.a" -o -e "$fs/src/img2.b"
 	sleep "$((RANDOM % 2)).$((RANDOM % 9 + 1))"
-	xfs_io -x -c shutdown "$fs" || fail "the file system is not shut down"
+	shut_down "$fs"
 	wait $load_pid || fail "before the cut: $(head -n 8 "$work/cut.err")"
 	grep -q ' cut ' "$work/cut.out" || fail "no error came of the cut"
 	cuts=$((cuts + 1))

@@ -2,7 +2,7 @@
 /* Whatever the store does, a read returns the image's bytes, soon. */
 #include "cache_fixture.h"
 
-#define SOON_NS (500 * PFS_NSEC_PER_MSEC)
+#define SOON_NS (1500 * PFS_NSEC_PER_MSEC) /* the armed stalls take 2 s */
 
 /* A rig whose image is wholly in the store, with its headers in RAM only if
  * is_warm. */
@@ -135,7 +135,7 @@ static void a_hung_store_read_is_left_behind(void)
 	struct rig g = filled_rig(true);
 	uint64_t slow = counter(PFS_C_STORE_SLOW_READ);
 
-	arm("store.read:stall=400x1");
+	arm("store.read:stall=250x1");
 	CHECK_EQ(read_soon(&g, 5, 3000), PFS_READ_DIRECT);
 	CHECK_EQ(counter(PFS_C_STORE_SLOW_READ) - slow, 1);
 	CHECK_EQ(status_of(&g).n_quarantined, 1);
@@ -155,7 +155,7 @@ static void a_hung_store_holds_up_no_read(void)
 	struct rig g = filled_rig(false);
 	uint64_t hung = counter(PFS_C_STORE_QUARANTINED);
 
-	arm("store.read:stall=200,store.header_read:stall=200");
+	arm("store.read:stall=150,store.header_read:stall=150");
 	read_all_soon(&g);
 	read_all_soon(&g);
 	CHECK(counter(PFS_C_STORE_QUARANTINED) > hung);
@@ -170,7 +170,7 @@ static void many_reads_hung_at_once_are_all_answered(void)
 	static uint8_t buf[40][512];
 	struct answer a[40];
 
-	arm("store.read:stall=300x40");
+	arm("store.read:stall=200x40");
 	for (uint32_t i = 0; i < 40; i++) {
 		a[i] = (struct answer){.into = buf[i]};
 		begin_read(&g, g.lane, i * KIB(16), 512, &a[i]);
@@ -189,7 +189,7 @@ static void an_image_may_go_while_a_read_of_it_hangs(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=250x1");
+	arm("store.read:stall=180x1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	pfs_store_image_detach(g.img);
 	pfs_source_put(g.src);
@@ -204,7 +204,7 @@ static void a_chunk_dropped_while_a_read_of_it_hangs_stays_dropped(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=250x1");
+	arm("store.read:stall=180x1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	write_bytes(&g, 0, KIB(16), 99, false);
 	CHECK(EVENTUALLY(status_of(&g).health == PFS_STORE_OK));
@@ -290,7 +290,7 @@ static void a_hung_write_holds_up_no_read(void)
 {
 	struct rig g = rig();
 
-	arm("store.write:stall=150");
+	arm("store.write:stall=100");
 	read_all_soon(&g);
 	read_all_soon(&g);
 	pfs_fault_clear();
