@@ -270,16 +270,14 @@ void state_file_closed(struct state *s, uint64_t dev, uint64_t ino)
 }
 
 void state_images_keep_open(struct state *s,
-			    bool (*keep)(void *arg, uint64_t dev,
-					 uint64_t ino),
+			    bool (*keep)(void *arg, uint64_t dev, uint64_t ino),
 			    void *arg)
 {
 	for (uint32_t i = 0; i < STATE_MAX_IMAGES; i++) {
 		struct state_image *row = &s->image[i];
 
 		if (atomic_load(&row->id) && atomic_load(&row->is_open) &&
-		    !keep(arg, atomic_load(&row->dev),
-			  atomic_load(&row->ino)))
+		    !keep(arg, atomic_load(&row->dev), atomic_load(&row->ino)))
 			atomic_store(&row->is_open, 0);
 	}
 }

@@ -157,8 +157,7 @@ void state_image_closed(struct state *s, uint64_t image);
 void state_file_closed(struct state *s, uint64_t dev, uint64_t ino);
 /** Closed are all for which keep(arg, dev, ino) is false. */
 void state_images_keep_open(struct state *s,
-			    bool (*keep)(void *arg, uint64_t dev,
-					 uint64_t ino),
+			    bool (*keep)(void *arg, uint64_t dev, uint64_t ino),
 			    void *arg);
 /** Is the image in use, as this file, by us or an earlier worker?  Its epoch.
  */

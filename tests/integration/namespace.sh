@@ -253,7 +253,7 @@ open_files_and_listings_survive() {
 # Each call is cut off once, right after the source has done it or right after
 # the intent was written; all must be done exactly once.
 each_call_is_done_exactly_once() {
-	local point=$1 m=$work/kill.$2 ino i
+	local point=$1 m=$work/kill.$2 ino
 	PFS_FAULTS=$point start_pfs "$src" "$m" || return
 	succeeds mkdir "$m/d"
 	succeeds python3 -c "

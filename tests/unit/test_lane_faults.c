@@ -207,9 +207,13 @@ static void a_chunk_dropped_while_a_read_of_it_hangs_stays_dropped(void)
 	arm("store.read:stall=180x1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	write_bytes(&g, 0, KIB(16), 99, false);
-	CHECK(EVENTUALLY(status_of(&g).health == PFS_STORE_OK));
+	/* The store is not used again before that read has ended. */
+	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
+	CHECK(EVENTUALLY(
+		(turn_lane(g.lane), status_of(&g).health == PFS_STORE_OK)));
+	CHECK_EQ(status_of(&g).n_quarantined, 0);
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_MISS);
-	settle(&g); /* the hung read has ended, too */
+	settle(&g);
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_HIT);
 	rig_end(&g);
 }
