@@ -222,7 +222,6 @@ read_only_means_it() {
 # --- the worker dies ---
 
 open_files_and_listings_survive() {
-	local i
 	mkdir "$mnt/many"
 	(cd "$src/many" && seq 2000 | xargs touch)
 	echo one >"$mnt/f"
