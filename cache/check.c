@@ -129,7 +129,7 @@ static int check_store(struct check *k, const char *path, struct pfs_catalog *c)
 		return 0;
 	}
 	pfs_catalog_store_uuid(c, uuid);
-	if (memcmp(uuid, k->g.uuid, PFS_UUID_LEN)) {
+	if (memcmp(uuid, k->g.uuid, PFS_UUID_LEN) != 0) {
 		bad(k,
 		    "%s belongs to another catalog: a new store will be "
 		    "made",

@@ -9,6 +9,7 @@
  *   fetch.c    fetches in flight: single flight, joining, detaching
  *   fill.c     from a fetched chunk to a resident one
  *   lane.c     the read path of one thread
+ *   mapped.c   hits in a store on a tmpfs
  *   upkeep.c   the thread that evicts, writes headers, saves rows, probes
  *   verify.c   reading every chunk on request
  *
@@ -124,6 +125,7 @@ struct pfs_store {
 	bool is_direct;
 	bool is_nowait; /* buffered, and RWF_NOWAIT works or is not needed */
 	int nowait_flags;
+	const uint8_t *map; /* a store in memory; NULL: read it */
 	bool is_device;
 	bool verify;
 	struct pfs_catalog *catalog;

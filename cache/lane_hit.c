@@ -7,6 +7,7 @@
  * its own reads from the source and answers.
  */
 #include "lane_core.h"
+#include "mapped.h"
 
 #include <string.h>
 
@@ -122,6 +123,8 @@ static bool read_inline(struct pfs_store *s, void *buf, uint32_t len,
 		     PFS_FP_STORE_READ &
 	     1))
 		return false;
+	if (s->map)
+		return mapped_copy(buf, s->map + off, len);
 	return preadv2(s->fd, &iov, 1, (off_t)off, s->nowait_flags) ==
 	       (ssize_t)len;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "core.h"
+#include "mapped.h"
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -235,6 +236,7 @@ static void probe_nowait(struct pfs_store *s)
 		return;
 	if (!fstatfs(s->fd, &fs) && fs.f_type == TMPFS_MAGIC) {
 		s->is_nowait = true; /* it is memory */
+		s->map = mapped_open(s->fd, geometry_end(&s->g));
 		return;
 	}
 	if (preadv2(s->fd, &iov, 1, 0, RWF_NOWAIT) == 1 || errno == EAGAIN) {
@@ -299,7 +301,7 @@ static int first_gens(struct pfs_store *s)
 {
 	struct pfs_store_gens *g = s->gens;
 
-	if (!g || memcmp(g->uuid, s->g.uuid, PFS_UUID_LEN) ||
+	if (!g || memcmp(g->uuid, s->g.uuid, PFS_UUID_LEN) != 0 ||
 	    atomic_load(&g->last) + STORE_GENS / 2 > atomic_load(&g->limit))
 		return store_reserve_gens(s);
 	s->gen = atomic_load(&g->last);
@@ -318,6 +320,7 @@ static void destroy(struct pfs_store *s)
 		munmap(s->owner, n * sizeof(*s->owner));
 	if (s->slot_flags && s->slot_flags != MAP_FAILED)
 		munmap(s->slot_flags, n);
+	mapped_close(s->map, geometry_end(&s->g));
 	if (s->fd >= 0)
 		close(s->fd);
 	pfs_cond_fini(&s->kick);
