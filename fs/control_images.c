@@ -411,10 +411,10 @@ static int verify_all(struct control_call *call, struct list *all,
 static int verify_one(struct control_call *call, struct list *all,
 		      struct pfs_verify_result *sum)
 {
-	struct entry *e;
+	struct entry *e = NULL;
 	int err = find_image(call, all, &e);
 
-	if (err)
+	if (!e)
 		return err;
 	if (!e->is_in_use)
 		return control_fail(call, -ENOENT,

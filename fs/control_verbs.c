@@ -262,7 +262,7 @@ static int write_number(const char *path, unsigned long v)
 
 static int set_max_background(struct control_call *call, const char *value)
 {
-	unsigned int number;
+	unsigned int number = 0;
 	unsigned long v;
 	char path[80], *end;
 	int err;
@@ -380,7 +380,7 @@ static int stop(struct control_call *call)
 static int upgrade(struct control_call *call)
 {
 	PFS_AUTO_FREE char *binary = NULL;
-	char own[PATH_MAX];
+	char own[PATH_MAX] = "";
 	uint32_t type = pfs_json_is_true(call->req, "supervisor")
 				? PROTO_UPGRADE_ALL
 				: PROTO_UPGRADE;

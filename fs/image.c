@@ -440,7 +440,7 @@ void image_meta_changed(struct image *img)
 struct image *image_get_known(struct worker *w, int fd, const char *path)
 {
 	struct pfs_image_row row;
-	struct image *img;
+	struct image *img = NULL;
 	struct stat st;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) ||

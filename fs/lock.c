@@ -153,9 +153,10 @@ static struct desc *find_locked(struct worker *w, uint32_t node, uint64_t owner)
 	return d;
 }
 
-static void put_locked(struct desc *d)
+static void put_locked(struct desc *d, unsigned int n)
 {
-	if (--d->n_refs)
+	d->n_refs -= n;
+	if (d->n_refs)
 		return;
 	if (d->fd >= 0) {
 		unlock_all(d->fd); /* a wait may have won after the drop */
@@ -167,7 +168,7 @@ static void put_locked(struct desc *d)
 static void put(struct worker *w, struct desc *d)
 {
 	pfs_mutex_lock(&w->mount_lock);
-	put_locked(d);
+	put_locked(d, 1);
 	pfs_mutex_unlock(&w->mount_lock);
 }
 
@@ -273,8 +274,7 @@ static int opened(struct worker *w, struct desc *d, int fd)
 	} else {
 		unlist_locked(w, d);
 		free_row_locked(w, d->row);
-		put_locked(d); /* the list's */
-		put_locked(d);
+		put_locked(d, 2); /* the list's and the caller's */
 	}
 	pfs_cond_broadcast(&table(w)->event);
 	pfs_mutex_unlock(&w->mount_lock);
@@ -320,7 +320,7 @@ static void drop(struct worker *w, struct desc *d)
 	pfs_mutex_lock(&w->mount_lock);
 	table(w)->n_going--;
 	free_row_locked(w, d->row);
-	put_locked(d);
+	put_locked(d, 1);
 	pfs_mutex_unlock(&w->mount_lock);
 }
 
@@ -643,7 +643,7 @@ static int drop_range(struct worker *w, uint32_t node, uint64_t owner,
 	pfs_mutex_lock(&w->mount_lock);
 	table(w)->n_drops++;
 	pfs_cond_broadcast(&table(w)->event);
-	put_locked(d);
+	put_locked(d, 1);
 	pfs_mutex_unlock(&w->mount_lock);
 	return err;
 }

@@ -18,14 +18,15 @@
 				      sizeof(struct state_node),               \
 			      65536))
 
-static int map(int fd, size_t len, struct state **out)
+/* NULL: errno tells. */
+static struct state *map(int fd, size_t len)
 {
 	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (mem == MAP_FAILED)
-		return pfs_log_fail(-errno, "state", "map the mount's state");
-	*out = mem;
-	return 0;
+	if (mem != MAP_FAILED)
+		return mem;
+	pfs_log_fail(-errno, "state", "map the mount's state");
+	return NULL;
 }
 
 static uint32_t size_kib(void)
@@ -48,17 +49,16 @@ int state_create(int *out_fd)
 {
 	PFS_AUTO_FD fd =
 		memfd_create("pfs-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct state *s = NULL;
-	int err;
+	struct state *s;
 
 	if (fd < 0)
 		return pfs_log_fail(-errno, "state", "memfd_create");
 	if (ftruncate(fd, (off_t)sizeof(*s)) ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return pfs_log_fail(-errno, "state", "size the memfd");
-	err = map(fd, HEADER_LEN, &s);
-	if (err)
-		return err;
+	s = map(fd, HEADER_LEN);
+	if (!s)
+		return -errno;
 	fill_in(s);
 	state_unmap_header(s);
 	*out_fd = pfs_take_fd(&fd);
@@ -85,14 +85,13 @@ static bool is_long_enough(int fd, size_t len)
 
 static int map_checked(int fd, size_t len, struct state **out)
 {
-	struct state *s = NULL;
-	int err;
+	struct state *s;
 
 	if (!is_long_enough(fd, len))
 		return pfs_log_fail(-EPROTO, "state", "memfd is too short");
-	err = map(fd, len, &s);
-	if (err)
-		return err;
+	s = map(fd, len);
+	if (!s)
+		return -errno;
 	if (!layout_ok(fd, s)) {
 		munmap(s, len);
 		return pfs_log_fail(-EPROTO, "state",

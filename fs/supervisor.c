@@ -589,18 +589,11 @@ static void on_cut(struct supervisor *s, int status)
 	end_mount(s, is_aborted || status ? 1 : 0);
 }
 
-static void on_worker_exit(struct supervisor *s)
+static void after_worker(struct supervisor *s, const struct child *was,
+			 int status)
 {
-	PFS_AUTO_FD log_fd = -1;
-	struct child was;
-	bool is_clean;
-	int status;
+	bool is_clean = was->phase == CHILD_DRAINING && !status;
 
-	empty_socket(s, &s->worker);
-	was = s->worker;
-	log_fd = pfs_take_fd(&s->worker.log_fd);
-	status = child_reap(&s->worker);
-	is_clean = was.phase == CHILD_DRAINING && !status;
 	if (s->is_ending)
 		return;
 	if (mountpoint_is_cut(s->dev_fd)) {
@@ -608,12 +601,23 @@ static void on_worker_exit(struct supervisor *s)
 		return;
 	}
 	if (!s->is_up && child_is_fault(status)) {
-		fail_mount(s, &was, status);
+		fail_mount(s, was, status);
 		return;
 	}
 	if (!is_clean)
-		note_death(s, &was, status);
+		note_death(s, was, status);
 	start_next(s, is_clean);
+}
+
+static void on_worker_exit(struct supervisor *s)
+{
+	struct child was;
+
+	empty_socket(s, &s->worker);
+	was = s->worker;
+	s->worker.log_fd = -1; /* what it said last may still be shown */
+	after_worker(s, &was, child_reap(&s->worker));
+	pfs_fd_done(&was.log_fd);
 }
 
 static void on_standby_exit(struct supervisor *s)

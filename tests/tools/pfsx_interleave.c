@@ -225,7 +225,7 @@ static void judge(struct worker *w, const struct round *r, ssize_t n,
 			    who, words[is], words[r->expected[i]],
 			    (unsigned long long)at, r->point,
 			    mutation_names[r->mutation],
-			    (unsigned long long)(r->off + r->at),
+			    (unsigned long long)r->off + r->at,
 			    (unsigned long long)r->len, r->seed);
 	}
 }

@@ -204,7 +204,7 @@ static void a_chunk_dropped_while_a_read_of_it_hangs_stays_dropped(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=180x1");
+	arm("store.read:stall=900x1"); /* not over before the second read */
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	write_bytes(&g, 0, KIB(16), 99, false);
 	/* The store is not used again before that read has ended. */
