@@ -114,7 +114,8 @@ static void write_rows(struct pfs_catalog *c, const struct geometry *g,
 	}
 }
 
-static void write_segments(struct pfs_catalog *c, const struct geometry *g)
+static void write_segments(struct pfs_catalog *c, const struct geometry *g,
+			   uint64_t n_used)
 {
 	struct segment_row *rows = calloc(g->n_segments, sizeof(*rows));
 	uint8_t *blob = malloc(segments_blob_len(g->n_segments));
@@ -122,7 +123,7 @@ static void write_segments(struct pfs_catalog *c, const struct geometry *g)
 
 	if (!rows || !blob)
 		DIE("memory");
-	for (uint32_t i = 0; i < g->n_segments; i++)
+	for (uint32_t i = 0; i * (uint64_t)g->segment_slots < n_used; i++)
 		rows[i] = (struct segment_row){.open_gen = 1,
 					       .state = SEGMENT_SEALED};
 	segments_encode(g, rows, blob);
@@ -193,7 +194,7 @@ static void run(const char *dir, const struct layout *l)
 	if (geometry_plan(&g, uuid, size, PFS_CHUNK_DEFAULT))
 		DIE("geometry");
 	write_rows(c, &g, id, epoch, l);
-	write_segments(c, &g);
+	write_segments(c, &g, n);
 	pfs_catalog_close(c);
 	measure(catalog, store, size, src, id, epoch, l);
 	pfs_source_put(src);
@@ -203,7 +204,7 @@ static void run(const char *dir, const struct layout *l)
 int main(int argc, char **argv)
 {
 	static const struct layout layouts[] = {
-		{"full", 977, 1024},
+		{"full", 1000, 1024},
 		{"scattered", 100, 5},
 		{"sparse", 8000, 40},
 	};
