@@ -6,6 +6,7 @@
 #include <pfs/io.h>
 
 #define PAGE PFS_BLOCK_SIZE
+#define NO_FRAME SIZE_MAX
 
 int headers_init(struct headers *h, const struct geometry *g,
 		 uint64_t cache_bytes)
@@ -79,25 +80,28 @@ static uint32_t set_of(const struct headers *h, uint64_t page)
 	return (uint32_t)(page % h->n_sets);
 }
 
-static uint8_t *frame_find(struct headers *h, uint64_t page)
+/* The frame that holds a page, or NO_FRAME. */
+static size_t frame_find(const struct headers *h, uint64_t page)
 {
 	size_t first = (size_t)set_of(h, page) * HEADERS_WAYS;
 
 	for (size_t i = first; i < first + HEADERS_WAYS; i++)
 		if (h->key[i] == page + 1)
-			return h->mem + i * PAGE;
-	return NULL;
+			return i;
+	return NO_FRAME;
 }
 
 const uint8_t *headers_get(struct headers *h, uint32_t slot)
 {
 	struct headers_active *a = headers_active(h, slot / h->g.segment_slots);
-	const uint8_t *page;
+	size_t frame;
 
 	if (a)
 		return a->mem + byte_in_segment(h, slot);
-	page = frame_find(h, page_no(h, slot));
-	return page ? page + byte_in_segment(h, slot) % PAGE : NULL;
+	frame = frame_find(h, page_no(h, slot));
+	if (frame == NO_FRAME)
+		return NULL;
+	return h->mem + frame * PAGE + byte_in_segment(h, slot) % PAGE;
 }
 
 static void keep_page(struct headers *h, uint64_t page, const uint8_t *data)
@@ -105,7 +109,7 @@ static void keep_page(struct headers *h, uint64_t page, const uint8_t *data)
 	uint32_t set = set_of(h, page);
 	size_t i = (size_t)set * HEADERS_WAYS + h->turn[set];
 
-	if (frame_find(h, page))
+	if (frame_find(h, page) != NO_FRAME)
 		return;
 	h->turn[set] = (uint8_t)((h->turn[set] + 1) % HEADERS_WAYS);
 	h->key[i] = page + 1;
@@ -123,10 +127,10 @@ void headers_forget(struct headers *h, uint32_t seg)
 	uint64_t first = (uint64_t)seg * h->pages_per_segment;
 
 	for (uint64_t p = first; p < first + h->pages_per_segment; p++) {
-		uint8_t *frame = frame_find(h, p);
+		size_t frame = frame_find(h, p);
 
-		if (frame)
-			h->key[(size_t)(frame - h->mem) / PAGE] = 0;
+		if (frame != NO_FRAME)
+			h->key[frame] = 0;
 	}
 }
 

@@ -93,7 +93,7 @@ int state_open(const char *path, uint32_t images, uint64_t image_size,
 
 	st->hdr = map;
 	layout(st, images, image_size);
-	if (must_exist || st->hdr->ready) {
+	if (st->hdr->ready || must_exist) {
 		if (state_fits(st->hdr, images, image_size))
 			return 0;
 		state_close(st);

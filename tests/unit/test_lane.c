@@ -321,7 +321,7 @@ static void *read_everything(void *arg)
 			r->n_wrong += a[k].err ||
 				      memcmp(a[k].into,
 					     r->g->bytes + (i + k) * KIB(64),
-					     KIB(64));
+					     KIB(64)) != 0;
 		}
 	}
 	while (pfs_lane_n_reads(l) || !pfs_lane_is_idle(l))
