@@ -250,28 +250,30 @@ void ring_read(struct ring *r, struct ring_op *op, enum pfs_fault_point p,
 	start(r, op);
 }
 
-void ring_readv(struct ring *r, struct ring_op *op, enum pfs_fault_point p,
-		int fd, const struct iovec *iov, unsigned int n, uint64_t off)
+static void start_vector(struct ring *r, struct ring_op *op,
+			 enum pfs_fault_point p, int fd,
+			 const struct iovec *iov, unsigned int n, uint64_t off,
+			 bool is_write)
 {
 	op->iov = iov;
 	op->n_iov = (uint8_t)n;
 	op->fd = fd;
 	op->off = off;
 	op->point = p;
-	op->is_write = false;
+	op->is_write = is_write;
 	start(r, op);
+}
+
+void ring_readv(struct ring *r, struct ring_op *op, enum pfs_fault_point p,
+		int fd, const struct iovec *iov, unsigned int n, uint64_t off)
+{
+	start_vector(r, op, p, fd, iov, n, off, false);
 }
 
 void ring_writev(struct ring *r, struct ring_op *op, enum pfs_fault_point p,
 		 int fd, const struct iovec *iov, unsigned int n, uint64_t off)
 {
-	op->iov = iov;
-	op->n_iov = (uint8_t)n;
-	op->fd = fd;
-	op->off = off;
-	op->point = p;
-	op->is_write = true;
-	start(r, op);
+	start_vector(r, op, p, fd, iov, n, off, true);
 }
 
 void ring_poll(struct ring *r, struct ring_op *op, int fd)
