@@ -32,6 +32,7 @@ struct desc {
 	int fd;              /* owned; -1 while OPENING */
 	unsigned int n_refs; /* callers, and the list */
 	bool is_dropped;
+	bool may_be_closed; /* the handle had a FLUSH since, or may have had */
 };
 
 /* A request that waits, on the list until its wait has ended. */
@@ -265,6 +266,28 @@ static struct desc *get_old(struct worker *w, uint32_t node, uint64_t owner)
 	return d;
 }
 
+/* See lock.h: the description may be that of a closed file.  Then its RELEASE
+ * is awaited for a while; a description that stays is this handle's from now
+ * on, so that a RELEASE of the other one leaves it alone. */
+static void settle_owner_locked(struct worker *w, uint32_t node, uint64_t owner,
+				uint32_t handle) PFS_REQUIRES(w->mount_lock);
+static void settle_owner_locked(struct worker *w, uint32_t node, uint64_t owner,
+				uint32_t handle)
+{
+	uint64_t deadline = pfs_now_ns() + LOCK_RETRY_NS;
+	struct desc *d = find_locked(w, node, owner);
+
+	while (d && d->handle != handle && d->may_be_closed &&
+	       !pfs_cond_wait_until(&table(w)->event, &w->mount_lock, deadline))
+		d = find_locked(w, node, owner);
+	d = find_locked(w, node, owner);
+	if (!d || d->handle == handle)
+		return;
+	d->handle = handle;
+	d->may_be_closed = false;
+	w->state->lock[d->row].handle = handle;
+}
+
 /* After open_for_lock(): fd, or the error. */
 static int opened(struct worker *w, struct desc *d, int fd)
 {
@@ -290,6 +313,7 @@ static int get(struct worker *w, const struct handle *h, uint64_t owner,
 	bool is_new;
 
 	pfs_mutex_lock(&w->mount_lock);
+	settle_owner_locked(w, node, owner, h->row);
 	d = get_old_locked(w, node, owner);
 	is_new = !d;
 	if (is_new)
@@ -735,6 +759,15 @@ void lock_drop_owner(struct worker *w, uint32_t node, uint64_t owner)
 		drop(w, d);
 }
 
+void lock_handle_flushed(struct worker *w, uint32_t handle)
+{
+	pfs_mutex_lock(&w->mount_lock);
+	for (struct desc *d = table(w)->descs; d; d = d->next)
+		if (d->handle == handle)
+			d->may_be_closed = true;
+	pfs_mutex_unlock(&w->mount_lock);
+}
+
 void lock_drop_handle(struct worker *w, uint32_t handle)
 {
 	struct desc *d;
@@ -762,6 +795,7 @@ static int recover_row(struct worker *w, uint32_t row, int *kept_fd)
 			   .node = s->node,
 			   .handle = s->handle,
 			   .owner = s->owner,
+			   .may_be_closed = true,
 			   .fd = pfs_take_fd(kept_fd)};
 	pfs_mutex_lock(&w->mount_lock);
 	list_locked(w, d);

@@ -7,11 +7,17 @@
  * OFD locks on that; the supervisor keeps the description, so they outlive a
  * worker.  It is dropped by FLUSH with that owner (POSIX: closing any
  * descriptor of a file drops the owner's locks) and by RELEASE of the handle
- * it was first taken through (OFD).
+ * it was last taken through (OFD).
  *
  * RELEASE is asynchronous: a client that closes a file and locks it again may
  * meet its own old lock.  So a SETLK that one of ours may stand in the way of
  * is tried again for a little while, whenever one of ours goes.
+ *
+ * An OFD owner is named after its file's place in the kernel's memory, which a
+ * new file may have while the RELEASE of the old one is still on its way: that
+ * RELEASE must not take the new one's locks.  A POSIX owner may come through
+ * several handles, but never through one that it has closed without a FLUSH of
+ * its own having dropped its locks.
  *
  * What may wait does so on a thread of its own, so that it cannot keep the
  * pool from the very request that would let it go on.
@@ -37,6 +43,8 @@ int lock_table_create(struct lock_table **out) PFS_MUST_CHECK;
 void lock_table_destroy(struct lock_table *t);
 
 void lock_drop_owner(struct worker *w, uint32_t node, uint64_t owner);
+/** A descriptor of the handle was closed: perhaps its last. */
+void lock_handle_flushed(struct worker *w, uint32_t handle);
 void lock_drop_handle(struct worker *w, uint32_t handle);
 
 /** FUSE_INTERRUPT: end the wait of this request with EINTR, now or when it

@@ -138,6 +138,7 @@ void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	/* POSIX: closing any descriptor of a file drops the owner's locks. */
 	lock_drop_owner(w, ops_row(ino), fi->lock_owner);
+	lock_handle_flushed(w, (uint32_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
 

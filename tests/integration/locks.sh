@@ -54,6 +54,52 @@ a_lock_brings_the_others_bytes() {
 	EOF
 }
 
+# The kernel sends RELEASE in the background, so behind slow reads.  By then a
+# new file may lie where the closed one did, and go by its name.
+a_late_release_takes_no_new_lock() {
+	local load
+	command -v fio >/dev/null || {
+		echo "  no fio"
+		return
+	}
+	dd if=/dev/urandom of="$src/slow" bs=1M count=16 status=none
+	PFS_FAULTS=source.read:stall=60 start_pfs "$src" "$mnt" \
+		store=none,max_background=1 || return
+	fio --name=slow --filename="$mnt/slow" --direct=1 --bs=4k \
+		--ioengine=libaio --iodepth=2 --rw=randread --time_based \
+		--runtime=60 --output=/dev/null &
+	load=$!
+	sleep 1
+	python3 - "$mnt/late" <<-'EOF' || fail "a lock was lost"
+	import fcntl, os, struct, sys, time
+	def lock(fd):
+	    try:
+	        fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+	        return True
+	    except OSError:
+	        return False
+	def opened():
+	    return os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+	other, lost = opened(), 0
+	for turn in range(20):
+	    a = opened()
+	    assert lock(a)
+	    os.close(a)
+	    a = opened()
+	    assert lock(a)
+	    time.sleep(0.2)
+	    lost += lock(other)
+	    os.close(a)
+	    os.close(other)
+	    time.sleep(0.2)
+	    other = opened()
+	sys.exit(f"{lost} of 20" if lost else 0)
+	EOF
+	kill $load
+	wait $load 2>/dev/null
+	stop_pfs "$mnt"
+}
+
 start_pfs "$src" "$mnt" || exit 1
 if ! python3 "$here/locks.py" "$mnt" "$src" \
 	"$pfsctl -m $mnt status --json | sed -n 's/.*\"worker_pid\": *\([0-9]*\).*/\1/p'"; then
@@ -62,4 +108,5 @@ fi
 run a_second_qemu_is_refused
 run a_lock_brings_the_others_bytes
 stop_pfs "$mnt"
+run a_late_release_takes_no_new_lock
 finish
