@@ -66,6 +66,13 @@ struct slot_ident {
 	uint64_t image, epoch, chunk, gen;
 };
 
+static inline bool slot_ident_same(const struct slot_ident *a,
+				   const struct slot_ident *b)
+{
+	return a->image == b->image && a->epoch == b->epoch &&
+	       a->chunk == b->chunk && a->gen == b->gen;
+}
+
 /** Checksum of each 4 KiB block of a chunk into sums[n]; first_blk is the
  *  number of the first one in its chunk. */
 void slot_sums(const struct geometry *g, const struct slot_ident *id,

@@ -25,8 +25,7 @@ static bool take_sums(const struct geometry *g, struct part *p,
 	struct slot_ident id;
 
 	if (slot_header_decode(g, p->slot, header, &id, sums) ||
-	    id.image != p->ident.image || id.epoch != p->ident.epoch ||
-	    id.chunk != p->ident.chunk || id.gen != p->ident.gen)
+	    !slot_ident_same(&id, &p->ident))
 		return false;
 	memcpy(p->sums, sums + p->off / PFS_BLOCK_SIZE,
 	       p->len / PFS_BLOCK_SIZE * sizeof(*sums));

@@ -20,7 +20,6 @@
 
 struct upkeep {
 	struct pfs_store *s;
-	uint8_t *chunk;   /* one chunk, aligned */
 	uint8_t *page;    /* one block, aligned */
 	uint8_t *headers; /* g.headers_len, aligned */
 	uint32_t *sums;
@@ -45,10 +44,20 @@ static struct fetch *next_fill_locked(struct pfs_store *s) PFS_REQUIRES(s->lock)
 	return f;
 }
 
+/* The slot is allocated: checksums, write, insertion. */
+static void write_slot(struct pfs_store *s, struct fetch *f)
+{
+	ssize_t n;
+
+	fill_sum(s, f);
+	n = pfs_io_pwrite(PFS_FP_STORE_WRITE, s->fd, f->buf, s->g.chunk,
+			  geometry_slot_off(&s->g, f->slot));
+	fill_done(s, f, n < 0 ? (int)n : 0);
+}
+
 static void store_one(struct pfs_store *s, struct fetch *f)
 {
 	uint32_t got;
-	ssize_t n;
 
 	pfs_mutex_lock(&s->lock);
 	got = fill_allowed_locked(s, f)
@@ -63,10 +72,7 @@ static void store_one(struct pfs_store *s, struct fetch *f)
 	pfs_mutex_unlock(&s->lock);
 	if (!got)
 		return;
-	fill_sum(s, f);
-	n = pfs_io_pwrite(PFS_FP_STORE_WRITE, s->fd, f->buf, s->g.chunk,
-			  geometry_slot_off(&s->g, f->slot));
-	fill_done(s, f, n < 0 ? (int)n : 0);
+	write_slot(s, f);
 }
 
 static void store_writes(struct pfs_store *s)
@@ -160,11 +166,8 @@ static void reinsert(struct upkeep *u, uint32_t slot)
 	pfs_mutex_unlock(&s->lock);
 	if (!f)
 		return;
-	fill_sum(s, f);
-	n = pfs_io_pwrite(PFS_FP_STORE_WRITE, s->fd, f->buf, s->g.chunk,
-			  geometry_slot_off(&s->g, f->slot));
 	pfs_count(PFS_C_EVICT_REINSERTED, 1);
-	fill_done(s, f, n < 0 ? (int)n : 0);
+	write_slot(s, f);
 }
 
 static void discard(struct pfs_store *s, uint32_t seg)
@@ -428,7 +431,6 @@ static void save_all(struct upkeep *u)
 
 static void free_buffers(struct upkeep *u)
 {
-	free(u->chunk);
 	free(u->page);
 	free(u->headers);
 	free(u->sums);
@@ -466,12 +468,11 @@ int upkeep_start(struct pfs_store *s)
 		return -ENOMEM;
 	u->s = s;
 	u->probe_wait = PROBE_FIRST_NS;
-	u->chunk = aligned_alloc(PFS_BLOCK_SIZE, s->g.chunk);
 	u->page = aligned_alloc(PFS_BLOCK_SIZE, PFS_BLOCK_SIZE);
 	u->headers = aligned_alloc(PFS_BLOCK_SIZE, s->g.headers_len);
 	u->sums = pfs_zalloc(s->g.blks, sizeof(*u->sums));
 	u->hits = pfs_zalloc(s->g.segment_slots, sizeof(*u->hits));
-	err = u->chunk && u->page && u->headers && u->sums && u->hits
+	err = u->page && u->headers && u->sums && u->hits
 		      ? pfs_thread_start(&s->upkeep, "pfs-upkeep", upkeep_main,
 					 u)
 		      : -ENOMEM;

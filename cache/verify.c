@@ -4,12 +4,6 @@
 
 #include "core.h"
 
-static bool same_ident(const struct slot_ident *a, const struct slot_ident *b)
-{
-	return a->image == b->image && a->epoch == b->epoch &&
-	       a->chunk == b->chunk && a->gen == b->gen;
-}
-
 static int read_header(int fd, const struct geometry *g, uint32_t slot,
 		       uint8_t *page, struct slot_ident *id, uint32_t *sums)
 {
@@ -50,8 +44,9 @@ int slot_check_file(int fd, const struct geometry *g, uint32_t slot,
 
 	if (err)
 		return err;
-	return same_ident(&id, want) ? check_bytes(fd, g, slot, &id, buf, sums)
-				     : -EBADMSG;
+	return slot_ident_same(&id, want)
+		       ? check_bytes(fd, g, slot, &id, buf, sums)
+		       : -EBADMSG;
 }
 
 int slot_read_checked(struct pfs_store *s, uint32_t slot,
@@ -72,7 +67,7 @@ int slot_read_checked(struct pfs_store *s, uint32_t slot,
 	if (!h)
 		return slot_check_file(s->fd, &s->g, slot, want, buf, page,
 				       sums);
-	return same_ident(&id, want)
+	return slot_ident_same(&id, want)
 		       ? check_bytes(s->fd, &s->g, slot, &id, buf, sums)
 		       : -EBADMSG;
 }

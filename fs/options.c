@@ -58,7 +58,7 @@ static const char *const io_names[] = {
 	[STORE_IO_BUFFERED] = "buffered",
 };
 
-static int PFS_PRINTF(2, 3) refuse(FILE *err, const char *fmt, ...)
+int options_refuse(FILE *err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -286,7 +286,7 @@ static bool is_passed_over(const char *word)
 
 static int refuse_unknown(const char *name, FILE *err)
 {
-	refuse(err, "option \"%s\" is not known; allowed are:", name);
+	options_refuse(err, "option \"%s\" is not known; allowed are:", name);
 	for (size_t i = 0; i < PFS_ARRAY_SIZE(table); i++)
 		(void)fprintf(err, "%s %s%s", i ? "," : "    ", table[i].name,
 			      table[i].kind == FLAG ? "" : "=");
@@ -304,27 +304,29 @@ static int refuse_value(const struct opt *opt, const char *value, FILE *err)
 	case POW2:
 		format_size(opt->least, least, sizeof(least));
 		format_size(opt->most, most, sizeof(most));
-		return refuse(err,
-			      "option %s=%s: allowed is %s%s from %s to %s "
-			      "(bytes, or with K, M, G or T)",
-			      opt->name, value, zero,
-			      opt->kind == POW2 ? "a power of two" : "a size",
-			      least, most);
+		return options_refuse(
+			err,
+			"option %s=%s: allowed is %s%s from %s to %s "
+			"(bytes, or with K, M, G or T)",
+			opt->name, value, zero,
+			opt->kind == POW2 ? "a power of two" : "a size", least,
+			most);
 	case NUMBER:
-		return refuse(err,
-			      "option %s=%s: allowed is %sa number from "
-			      "%llu to %llu",
-			      opt->name, value, zero,
-			      (unsigned long long)opt->least,
-			      (unsigned long long)opt->most);
+		return options_refuse(
+			err,
+			"option %s=%s: allowed is %sa number from "
+			"%llu to %llu",
+			opt->name, value, zero, (unsigned long long)opt->least,
+			(unsigned long long)opt->most);
 	case PATH:
-		return refuse(err,
-			      "option %s=%s: allowed is a path of 1 to 4095 "
-			      "bytes",
-			      opt->name, value);
+		return options_refuse(
+			err,
+			"option %s=%s: allowed is a path of 1 to 4095 "
+			"bytes",
+			opt->name, value);
 	default:
-		return refuse(err, "option %s=%s: allowed is %s", opt->name,
-			      value, opt->value);
+		return options_refuse(err, "option %s=%s: allowed is %s",
+				      opt->name, value, opt->value);
 	}
 }
 
@@ -337,21 +339,22 @@ static int take_word(char *word, struct options *o, FILE *err)
 	if (!*word || is_passed_over(word))
 		return 0;
 	if (!strcmp(word, "remount"))
-		return refuse(err, "option \"remount\" is not possible: "
-				   "unmount, then mount with other options");
+		return options_refuse(err,
+				      "option \"remount\" is not possible: "
+				      "unmount, then mount with other options");
 	if (value)
 		*value++ = 0;
 	opt = find(word);
 	if (!opt)
 		return refuse_unknown(word, err);
 	if (opt->kind == FLAG && value)
-		return refuse(err, "option %s=%s: it takes no value", word,
-			      value);
+		return options_refuse(err, "option %s=%s: it takes no value",
+				      word, value);
 	if (opt->kind == FLAG)
 		value = "on";
 	if (!value)
-		return refuse(err, "option \"%s\" needs a value: %s=%s", word,
-			      word, opt->value);
+		return options_refuse(err, "option \"%s\" needs a value: %s=%s",
+				      word, word, opt->value);
 	return set(opt, o, value) ? refuse_value(opt, value, err) : 0;
 }
 
@@ -436,11 +439,13 @@ static int take_switch(int c, char **argv, struct options *o, bool *stop,
 		*stop = true;
 		return 0;
 	case ':':
-		return refuse(err, "\"%s\" needs a value; see pfs --help",
-			      argv[optind - 1]);
+		return options_refuse(err,
+				      "\"%s\" needs a value; see pfs --help",
+				      argv[optind - 1]);
 	default:
-		return refuse(err, "\"%s\" is not known; see pfs --help",
-			      argv[optind - 1]);
+		return options_refuse(err,
+				      "\"%s\" is not known; see pfs --help",
+				      argv[optind - 1]);
 	}
 }
 
@@ -458,10 +463,10 @@ static int take_argv(int argc, char **argv, struct options *o, bool *stop,
 	if (res || *stop)
 		return res;
 	if (argc - optind != 2)
-		return refuse(err,
-			      "wanted are two arguments, SOURCE and "
-			      "MOUNTPOINT, not %d; see pfs --help",
-			      argc - optind);
+		return options_refuse(err,
+				      "wanted are two arguments, SOURCE and "
+				      "MOUNTPOINT, not %d; see pfs --help",
+				      argc - optind);
 	return places_settle(o, argv[optind], argv[optind + 1], err);
 }
 

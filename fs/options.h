@@ -49,6 +49,9 @@ void options_fini(struct options *o);
 int options_parse(int argc, char **argv, struct options *o, bool *stop,
 		  FILE *out, FILE *err) PFS_MUST_CHECK;
 
+/** Print a sentence on err and return -EINVAL. */
+int options_refuse(FILE *err, const char *fmt, ...) PFS_PRINTF(2, 3);
+
 /** As text that options_unpack() reads back, for the worker. */
 int options_pack(const struct options *o, char **out) PFS_MUST_CHECK;
 int options_unpack(const char *text, struct options *o) PFS_MUST_CHECK;

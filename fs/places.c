@@ -9,18 +9,6 @@
 
 #include <pfs/hash.h>
 
-static int PFS_PRINTF(2, 3) refuse(FILE *err, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)fprintf(err, "pfs: ");
-	(void)vfprintf(err, fmt, ap);
-	(void)fprintf(err, "\n");
-	va_end(ap);
-	return -EINVAL;
-}
-
 static int PFS_PRINTF(2, 3) print(char **out, const char *fmt, ...)
 {
 	va_list ap;
@@ -92,18 +80,19 @@ static int settle_source(struct options *o, const char *source, FILE *err)
 	o->fsname = strdup(source);
 	o->source = realpath(source, NULL);
 	if (!o->source)
-		return refuse(err,
-			      "source %s: %s; name the folder that "
-			      "holds the images",
-			      source, strerror(errno));
+		return options_refuse(err,
+				      "source %s: %s; name the folder that "
+				      "holds the images",
+				      source, strerror(errno));
 	if (stat(o->source, &st) || !S_ISDIR(st.st_mode))
-		return refuse(err,
-			      "source %s is not a folder: name the "
-			      "folder that holds the images",
-			      source);
+		return options_refuse(err,
+				      "source %s is not a folder: name the "
+				      "folder that holds the images",
+				      source);
 	if (access(o->source, R_OK | X_OK))
-		return refuse(err, "source %s cannot be read by this user: %s",
-			      source, strerror(errno));
+		return options_refuse(
+			err, "source %s cannot be read by this user: %s",
+			source, strerror(errno));
 	return 0;
 }
 
@@ -137,21 +126,23 @@ static int settle_mountpoint(struct options *o, const char *mountpoint,
 			return 0;
 	}
 	if (!o->mountpoint && errno == ENOENT)
-		return refuse(err,
-			      "mountpoint %s does not exist: make it with "
-			      "mkdir",
-			      mountpoint);
+		return options_refuse(
+			err,
+			"mountpoint %s does not exist: make it with "
+			"mkdir",
+			mountpoint);
 	if (!o->mountpoint)
-		return refuse(err, "mountpoint %s: %s", mountpoint,
-			      strerror(errno));
+		return options_refuse(err, "mountpoint %s: %s", mountpoint,
+				      strerror(errno));
 	/* The root of a dead mount resolves, but nothing can be asked of it. */
 	if (stat(o->mountpoint, &st))
 		return errno == ENOTCONN || errno == ECONNABORTED
 			       ? 0
-			       : refuse(err, "mountpoint %s: %s", mountpoint,
-					strerror(errno));
+			       : options_refuse(err, "mountpoint %s: %s",
+						mountpoint, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return refuse(err, "mountpoint %s is not a folder", mountpoint);
+		return options_refuse(err, "mountpoint %s is not a folder",
+				      mountpoint);
 	return 0;
 }
 
@@ -181,20 +172,21 @@ static int check_nesting(const struct options *o, FILE *err)
 	const char *src = o->source, *mnt = o->mountpoint;
 
 	if (!strcmp(src, mnt))
-		return refuse(err,
-			      "source and mountpoint are the same folder "
-			      "%s: mount on another one",
-			      src);
+		return options_refuse(
+			err,
+			"source and mountpoint are the same folder "
+			"%s: mount on another one",
+			src);
 	if (places_is_within(mnt, src) || is_above(src, mnt))
-		return refuse(err,
-			      "mountpoint %s is inside the source %s: "
-			      "mount on a folder outside of it",
-			      mnt, src);
+		return options_refuse(err,
+				      "mountpoint %s is inside the source %s: "
+				      "mount on a folder outside of it",
+				      mnt, src);
 	if (places_is_within(src, mnt) || is_above(mnt, src))
-		return refuse(err,
-			      "source %s is inside the mountpoint %s, "
-			      "which would hide it: mount elsewhere",
-			      src, mnt);
+		return options_refuse(err,
+				      "source %s is inside the mountpoint %s, "
+				      "which would hide it: mount elsewhere",
+				      src, mnt);
 	return 0;
 }
 
@@ -235,13 +227,14 @@ static int settle_file(const struct options *o, char **slot, const char *name,
 	PFS_AUTO_FREE char *path = pfs_take(slot);
 
 	if (!path && dflt(o, &path))
-		return refuse(err,
-			      "there is no HOME to keep the %s in: say "
-			      "where with %s=PATH",
-			      name, name);
+		return options_refuse(err,
+				      "there is no HOME to keep the %s in: say "
+				      "where with %s=PATH",
+				      name, name);
 	*slot = resolve_missing(path);
 	if (!*slot)
-		return refuse(err, "%s %s: %s", name, path, strerror(errno));
+		return options_refuse(err, "%s %s: %s", name, path,
+				      strerror(errno));
 	return 0;
 }
 
@@ -249,16 +242,18 @@ static int check_apart(const struct options *o, const char *name,
 		       const char *path, FILE *err)
 {
 	if (places_is_within(path, o->mountpoint))
-		return refuse(err,
-			      "%s %s is inside the mountpoint %s: keep it "
-			      "elsewhere (%s=PATH)",
-			      name, path, o->mountpoint, name);
+		return options_refuse(
+			err,
+			"%s %s is inside the mountpoint %s: keep it "
+			"elsewhere (%s=PATH)",
+			name, path, o->mountpoint, name);
 	if (places_is_within(path, o->source))
-		return refuse(err,
-			      "%s %s is inside the source %s, it would be "
-			      "served as an image: keep it elsewhere "
-			      "(%s=PATH)",
-			      name, path, o->source, name);
+		return options_refuse(
+			err,
+			"%s %s is inside the source %s, it would be "
+			"served as an image: keep it elsewhere "
+			"(%s=PATH)",
+			name, path, o->source, name);
 	return 0;
 }
 
@@ -275,16 +270,17 @@ static int check_store(const struct options *o, FILE *err)
 		return 0;
 	if (stat(o->store, &st) == 0 && !S_ISDIR(st.st_mode) &&
 	    !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return refuse(err,
-			      "store %s is neither a folder nor a file "
-			      "nor a block device",
-			      o->store);
+		return options_refuse(err,
+				      "store %s is neither a folder nor a file "
+				      "nor a block device",
+				      o->store);
 	if (places_is_within(o->catalog, o->store))
-		return refuse(err,
-			      "catalog %s is inside the store %s, which "
-			      "may be deleted at any time: keep it "
-			      "elsewhere (catalog=PATH)",
-			      o->catalog, o->store);
+		return options_refuse(
+			err,
+			"catalog %s is inside the store %s, which "
+			"may be deleted at any time: keep it "
+			"elsewhere (catalog=PATH)",
+			o->catalog, o->store);
 	return check_apart(o, "store", o->store, err);
 }
 
@@ -293,10 +289,11 @@ static int check_catalog(const struct options *o, FILE *err)
 	struct stat st;
 
 	if (stat(o->catalog, &st) == 0 && !S_ISREG(st.st_mode))
-		return refuse(err,
-			      "catalog %s is not a file: name a file in "
-			      "some folder",
-			      o->catalog);
+		return options_refuse(
+			err,
+			"catalog %s is not a file: name a file in "
+			"some folder",
+			o->catalog);
 	return check_apart(o, "catalog", o->catalog, err);
 }
 
@@ -359,10 +356,10 @@ static int make_folder(const char *name, const char *path, bool is_default,
 							 : 0;
 
 	if (res)
-		refuse(err,
-		       "%s: folder %s cannot be made: %s; make it or "
-		       "name another (%s=PATH)",
-		       name, path, strerror(-res), name);
+		options_refuse(err,
+			       "%s: folder %s cannot be made: %s; make it or "
+			       "name another (%s=PATH)",
+			       name, path, strerror(-res), name);
 	return res;
 }
 
@@ -374,31 +371,32 @@ static int check_ours(const char *name, const char *path, FILE *err)
 	if (stat(path, &st)) {
 		int res = -errno;
 
-		refuse(err, "%s %s: %s", name, path, strerror(-res));
+		options_refuse(err, "%s %s: %s", name, path, strerror(-res));
 		return res;
 	}
 	/* A device is root's, and lent to us by group. */
 	if ((st.st_uid != geteuid() && !S_ISBLK(st.st_mode)) ||
 	    st.st_mode & S_IWOTH) {
-		refuse(err,
-		       "%s: %s %s: give it to user %u (chown, chmod o-w) "
-		       "or name another (%s=PATH)",
-		       name, path,
-		       st.st_mode & S_IWOTH ? "can be written by anybody"
-					    : "belongs to another user",
-		       (unsigned int)geteuid(), name);
+		options_refuse(
+			err,
+			"%s: %s %s: give it to user %u (chown, chmod o-w) "
+			"or name another (%s=PATH)",
+			name, path,
+			st.st_mode & S_IWOTH ? "can be written by anybody"
+					     : "belongs to another user",
+			(unsigned int)geteuid(), name);
 		return -EPERM;
 	}
 	if (access(path, R_OK | W_OK)) {
 		int res = -errno;
 
-		refuse(err,
-		       "%s: %s cannot be written: %s; make it writable "
-		       "or name another (%s=PATH)%s",
-		       name, path, strerror(-res), name,
-		       strcmp(name, "store") ? ""
-					     : ", or do without (store="
-					       "none)");
+		options_refuse(err,
+			       "%s: %s cannot be written: %s; make it writable "
+			       "or name another (%s=PATH)%s",
+			       name, path, strerror(-res), name,
+			       strcmp(name, "store") ? ""
+						     : ", or do without (store="
+						       "none)");
 		return res;
 	}
 	return 0;
