@@ -3,9 +3,12 @@
 
 #include <string.h>
 
+#include <pfs/clock.h>
+#include <pfs/hash.h>
 #include <pfs/io.h>
 #include <pfs/log.h>
 
+#include "events.h"
 #include "node.h"
 #include "ops_priv.h"
 #include "proto.h"
@@ -97,11 +100,48 @@ static void free_row(struct worker *w, uint32_t row)
 	pfs_mutex_unlock(&w->mount_lock);
 }
 
+static uint64_t vm_of(const struct state_handle *s)
+{
+	return s->tgid ? pfs_mix64((uint64_t)s->tgid ^ pfs_mix64(s->start_time))
+		       : 0;
+}
+
+static void tell_opened(struct worker *w, const struct handle *h)
+{
+	const struct event e = {
+		.kind = EVENT_OPENED,
+		.time_ns = pfs_now_ns(),
+		.image = image_id(h->img),
+		.vm = h->vm,
+		.off = image_size(h->img),
+		.handle = h->row,
+	};
+
+	events_put(w->events, &e, true);
+}
+
+static void tell_closed(struct worker *w, const struct handle *h)
+{
+	const struct event e = {
+		.kind = EVENT_CLOSED,
+		.time_ns = pfs_now_ns(),
+		.image = image_id(h->img),
+		.vm = h->vm,
+		.handle = h->row,
+	};
+
+	events_put(w->events, &e, true);
+}
+
 /* A row in use and its struct handle appear and vanish together. */
 static void link_locked(struct worker *w, uint32_t row, struct handle *h)
 {
 	struct handle_table *t = w->ops->handles;
 	struct state_handle *s = &w->state->handle[row];
+
+	h->vm = vm_of(s);
+	if (h->img)
+		tell_opened(w, h);
 
 	t->next[row] = t->of_node[s->node];
 	t->of_node[s->node] = row;
@@ -242,6 +282,8 @@ void handle_finish(struct worker *w, struct handle *h, int flags)
 {
 	/* Of all who used it: the kernel had their replies. */
 	PFS_COMES_AFTER(&w->handles);
+	if (h->img)
+		tell_closed(w, h);
 	if (h->img && handle_is_writer(flags))
 		image_writer_closed(h->img);
 	if (h->img)

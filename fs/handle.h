@@ -8,6 +8,9 @@
  * of this worker's table, supervisor drops, row FREE, reply: a RELEASE that is
  * sent again finds a stale serial and is ignored.
  *
+ * Who reads is fixed at open: a VM is the opener's thread group and the time it
+ * started, as one number.
+ *
  * Crash    as for nodes, the first row of serial 0 ends the part in use.
  * Threads  every call is safe from any thread but where it says otherwise.
  */

@@ -28,6 +28,7 @@
 #include <pfs/log.h>
 #include <pfs/source.h>
 
+#include "events.h"
 #include "identity.h"
 #include "inval.h"
 #include "worker.h"
@@ -838,6 +839,11 @@ void image_zone_saved(void *worker, uint64_t image, uint32_t zone)
 
 /* --- for the data threads --- */
 
+uint64_t image_id(const struct image *img)
+{
+	return img->id;
+}
+
 struct pfs_store_image *image_store(const struct image *img)
 {
 	return img->sto;
@@ -854,6 +860,23 @@ void image_note_read(struct image *img, const struct pfs_read *r)
 				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&img->read_bytes, r->len,
 				  memory_order_relaxed);
+}
+
+void image_note_write(struct image *img, uint64_t vm, uint32_t handle,
+		      uint64_t off, uint64_t len, uint64_t start_ns)
+{
+	const struct event e = {
+		.kind = EVENT_WRITE,
+		.time_ns = start_ns,
+		.latency_ns = pfs_now_ns() - start_ns,
+		.image = img->id,
+		.vm = vm,
+		.off = off,
+		.len = len,
+		.handle = handle,
+	};
+
+	events_put(img->w->events, &e, false);
 }
 
 /* --- looking at it --- */

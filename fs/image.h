@@ -82,6 +82,8 @@ void image_revalidate(struct image *img, int fd);
 
 /* --- for the data threads: lock-free --- */
 
+/** Its number in the catalog; 0: the catalog does not know it. */
+uint64_t image_id(const struct image *img);
 struct pfs_source;
 /** NULL: the image is served past the store. */
 struct pfs_store_image *image_store(const struct image *img);
@@ -89,6 +91,11 @@ struct pfs_source *image_source(const struct image *img);
 /** Count one answered read. */
 struct pfs_read;
 void image_note_read(struct image *img, const struct pfs_read *r);
+/** Tell the predictor that bytes were changed (also if only some were), by a
+ *  VM (0: whoever) through the handle in this row.  start_ns: when the call
+ *  began. */
+void image_note_write(struct image *img, uint64_t vm, uint32_t handle,
+		      uint64_t off, uint64_t len, uint64_t start_ns);
 
 /* --- for worker.c --- */
 

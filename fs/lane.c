@@ -5,11 +5,19 @@
  * While something is, the clone is non-blocking and the ring waits for clone,
  * completions and wake-ups alike.  The switch costs a system call too, so the
  * thread stays with the ring for a few idle rounds.
+ *
+ * Unless the operator says how many threads there are, all but the first rest
+ * until the first cannot keep up, for threads without work only cost.  It looks
+ * now and then whether another request waits already behind the one it took,
+ * and where that is so many times in a row it wakes the others.  They rest
+ * again when they find nothing to read after SHIFT_NS: whether they are needed
+ * is asked anew.
  */
 #include "lane.h"
 
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,8 +28,13 @@
 #include <pfs/lane.h>
 #include <pfs/log.h>
 
+#include "events.h"
+
 #define BATCH 16u      /* requests read before completions are looked at */
 #define IDLE_ROUNDS 4u /* before the thread blocks in read() again */
+#define LOOK_EVERY 16u /* requests between two looks at the queue */
+#define LOOKS_BUSY 8u  /* so many in a row that found it filled: wake others */
+#define SHIFT_NS (20 * PFS_NSEC_PER_MSEC) /* then a thread may rest again */
 #define STOP_SIGNAL (SIGRTMIN + 1)
 #define STOP_AGAIN_NS (2 * PFS_NSEC_PER_MSEC)
 
@@ -36,6 +49,13 @@ struct lane {
 	void *buf; /* requests are read into it; the pool may swap it */
 	bool is_nonblock;
 	unsigned int idle_rounds;
+	/* --- resting --- */
+	int gate_fd; /* owned: eventfd; -1: this one never rests */
+	_Atomic bool is_resting;
+	uint64_t shift_end_ns;
+	/* --- the first one, which does not rest: how busy it is --- */
+	bool leads;
+	unsigned int n_requests, n_busy_looks;
 	/* --- start-up --- */
 	struct pfs_mutex lock;
 	struct pfs_cond up;
@@ -74,9 +94,30 @@ static const enum pfs_counter outcome_counter[] = {
  * new end was never zeros. */
 static uint32_t len_within_image(const struct pfs_read *r)
 {
-	uint64_t size = image_size(r->owner);
+	const struct handle *h = r->owner;
+	uint64_t size = image_size(h->img);
 
 	return size > r->off ? (uint32_t)PFS_MIN(r->len, size - r->off) : 0;
+}
+
+static struct event event_of(const struct pfs_read *r, const struct handle *h)
+{
+	return (struct event){
+		.kind = EVENT_READ,
+		.outcome = (uint8_t)r->outcome,
+		.time_ns = r->start_ns,
+		.image = image_id(h->img),
+		.vm = h->vm,
+		.off = r->off,
+		.len = r->len,
+		.handle = h->row,
+	};
+}
+
+/* Only what the store could not give at once is worth a wake-up. */
+static bool is_urgent(const struct event *e)
+{
+	return e->outcome == PFS_READ_MISS || e->outcome == PFS_READ_LATE;
 }
 
 /* The header goes right before the bytes: one write, no copy. */
@@ -84,6 +125,8 @@ static void answer(void *arg, struct pfs_read *r, int err)
 {
 	struct fuse_out_header h = {.unique = r->unique};
 	uint8_t *msg = r->data - sizeof(h);
+	const struct handle *handle = r->owner;
+	struct event event = event_of(r, handle);
 	uint32_t len = len_within_image(r);
 	struct lane *l = arg;
 
@@ -97,10 +140,13 @@ static void answer(void *arg, struct pfs_read *r, int err)
 	pfs_count(PFS_C_READS, 1);
 	pfs_count(PFS_C_READ_BYTES, len);
 	pfs_count(outcome_counter[r->outcome], 1);
-	image_note_read(r->owner, r);
+	image_note_read(handle->img, r);
 	h.len = (uint32_t)sizeof(h) + len;
 	memcpy(msg, &h, sizeof(h));
 	send_reply(l->w, r->reply_fd, msg, h.len);
+	/* The handle may be gone now. */
+	event.latency_ns = pfs_now_ns() - event.time_ns;
+	events_put(l->w->events, &event, is_urgent(&event));
 }
 
 /* --- requests --- */
@@ -149,7 +195,8 @@ static void start_read(struct lane *l, const struct fuse_in_header *in,
 	r->len = (uint32_t)PFS_MIN(len, PFS_READ_MAX);
 	r->unique = in->unique;
 	r->reply_fd = l->fd;
-	r->owner = h->img;
+	r->owner = h;
+	r->start_ns = pfs_now_ns();
 	pfs_lane_read(l->cache, r);
 }
 
@@ -192,6 +239,47 @@ static bool is_stopping(struct lane *l)
 	return atomic_load_explicit(&l->is_stopping, memory_order_acquire);
 }
 
+/* --- more threads when they help --- */
+
+static bool others_rest(const struct worker *w)
+{
+	for (unsigned int i = 1; i < w->n_clones; i++)
+		if (w->lanes[i] &&
+		    atomic_load_explicit(&w->lanes[i]->is_resting,
+					 memory_order_relaxed))
+			return true;
+	return false;
+}
+
+static void wake_others(struct worker *w)
+{
+	uint64_t one = 1;
+
+	for (unsigned int i = 1; i < w->n_clones; i++) {
+		ssize_t n;
+
+		if (!w->lanes[i] || w->lanes[i]->gate_fd < 0)
+			continue;
+		n = write(w->lanes[i]->gate_fd, &one, sizeof(one));
+		(void)n;
+	}
+}
+
+/* Called by the first thread for each request. */
+static void look_for_more(struct lane *l)
+{
+	struct pollfd p = {.fd = l->fd, .events = POLLIN};
+
+	if (++l->n_requests % LOOK_EVERY || !others_rest(l->w))
+		return;
+	if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN)) {
+		l->n_busy_looks = 0;
+	} else if (++l->n_busy_looks >= LOOKS_BUSY) {
+		wake_others(l->w);
+		l->n_busy_looks = 0;
+	}
+}
+
 /* Read and dispatch a batch.  0, or the reason why no more was read:
  * -EAGAIN, -EINTR, -ENODEV, -ENOBUFS (no free read request). */
 static int read_batch(struct lane *l)
@@ -207,6 +295,8 @@ static int read_batch(struct lane *l)
 		if (n < 0)
 			return -errno;
 		dispatch(l, (size_t)n);
+		if (l->leads)
+			look_for_more(l);
 		if (!l->is_nonblock)
 			return 0; /* a second read might block */
 	}
@@ -223,15 +313,41 @@ static bool is_busy(struct lane *l)
 	return l->is_nonblock && ++l->idle_rounds < IDLE_ROUNDS;
 }
 
+/* Until the first thread wakes us, or we are to stop. */
+static void rest(struct lane *l)
+{
+	uint64_t count;
+	ssize_t n;
+
+	atomic_store_explicit(&l->is_resting, true, memory_order_relaxed);
+	n = read(l->gate_fd, &count, sizeof(count));
+	(void)n;
+	atomic_store_explicit(&l->is_resting, false, memory_order_relaxed);
+	l->shift_end_ns = pfs_now_ns() + SHIFT_NS;
+}
+
+static void wait_or_rest(struct lane *l)
+{
+	bool is_idle =
+		pfs_lane_is_idle(l->cache) && !pfs_lane_n_reads(l->cache);
+
+	if (l->gate_fd >= 0 && is_idle && pfs_now_ns() > l->shift_end_ns)
+		rest(l);
+	else
+		pfs_lane_wait(l->cache, l->fd);
+}
+
 static void run(struct lane *l)
 {
 	int err = 0;
 
+	if (l->gate_fd >= 0)
+		rest(l);
 	while (!is_stopping(l) && err != -ENODEV) {
-		set_nonblock(l, is_busy(l));
+		set_nonblock(l, l->gate_fd >= 0 || is_busy(l));
 		err = read_batch(l);
 		if (l->is_nonblock && err == -EAGAIN)
-			pfs_lane_wait(l->cache, l->fd);
+			wait_or_rest(l);
 		else if (err == -ENOBUFS)
 			pfs_lane_wait(l->cache, -1);
 		else
@@ -302,6 +418,8 @@ static void *lane_main(void *arg)
 static void lane_free(struct lane *l)
 {
 	pfs_lane_destroy(l->cache);
+	if (l->gate_fd >= 0)
+		close(l->gate_fd);
 	if (l->buf)
 		pool_buf_put(l->w->pool, l->buf);
 	pfs_cond_fini(&l->up);
@@ -312,7 +430,7 @@ static void lane_free(struct lane *l)
 static int lane_start(struct worker *w, unsigned int i, int gone_fd)
 {
 	struct lane *l = pfs_zalloc(1, sizeof(*l));
-	char name[16];
+	char name[24];
 	int err;
 
 	if (!l)
@@ -320,6 +438,16 @@ static int lane_start(struct worker *w, unsigned int i, int gone_fd)
 	l->w = w;
 	l->fd = w->clone_fd[i];
 	l->gone_fd = gone_fd;
+	l->gate_fd = -1;
+	l->leads = !i && !w->opt.threads && w->n_clones > 1;
+	if (i && !w->opt.threads) {
+		l->gate_fd = eventfd(0, EFD_CLOEXEC);
+		if (l->gate_fd < 0) {
+			err = -errno;
+			free(l);
+			return err;
+		}
+	}
 	pfs_mutex_init(&l->lock, PFS_RANK_LANE);
 	pfs_cond_init(&l->up);
 	(void)snprintf(name, sizeof(name), "pfs-data-%u", i);
@@ -340,7 +468,8 @@ static int lane_start(struct worker *w, unsigned int i, int gone_fd)
 
 int lanes_start(struct worker *w, int gone_fd)
 {
-	for (unsigned int i = 0; i < w->n_clones; i++) {
+	/* The first one last: it looks at the others. */
+	for (unsigned int i = w->n_clones; i-- > 0;) {
 		int err = lane_start(w, i, gone_fd);
 
 		if (err)

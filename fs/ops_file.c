@@ -170,12 +170,14 @@ static uint64_t size_now(struct image *img, int fd)
 int ops_truncate(struct image *img, int fd, uint64_t size)
 {
 	uint64_t from = PFS_MIN(size, image_size(img));
+	uint64_t start = pfs_now_ns();
 	struct image_mutation m;
 	int err;
 
 	image_mutate_begin(img, from, UINT64_MAX, &m);
 	err = pfs_io_ftruncate(PFS_FP_SOURCE_WRITE, fd, size);
 	image_mutate_end(img, &m, size_now(img, fd), NULL, 0);
+	image_note_write(img, 0, 0, from, UINT64_MAX - from, start);
 	return err;
 }
 
@@ -241,6 +243,7 @@ static ssize_t write_source(int fd, const char *buf, size_t len, off_t off)
 static ssize_t write_image(const struct handle *h, const char *buf, size_t len,
 			   off_t off)
 {
+	uint64_t start = pfs_now_ns();
 	struct image_mutation m;
 	ssize_t n;
 
@@ -254,6 +257,7 @@ static ssize_t write_image(const struct handle *h, const char *buf, size_t len,
 	} else {
 		image_mutate_end(h->img, &m, size_now(h->img, h->fd), NULL, 0);
 	}
+	image_note_write(h->img, h->vm, h->row, (uint64_t)off, len, start);
 	return n;
 }
 
@@ -291,6 +295,7 @@ static bool is_known_mode(int mode)
 
 static int allocate(const struct handle *h, int mode, off_t off, off_t len)
 {
+	uint64_t start = pfs_now_ns();
 	struct image_mutation m;
 	int err;
 
@@ -302,6 +307,8 @@ static int allocate(const struct handle *h, int mode, off_t off, off_t len)
 	err = pfs_io_fallocate(PFS_FP_SOURCE_WRITE, h->fd, mode, (uint64_t)off,
 			       (uint64_t)len);
 	image_mutate_end(h->img, &m, size_now(h->img, h->fd), NULL, 0);
+	image_note_write(h->img, h->vm, h->row, (uint64_t)off, (uint64_t)len,
+			 start);
 	return err;
 }
 
@@ -317,6 +324,7 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 static ssize_t copy(const struct handle *in, off_t off_in,
 		    const struct handle *out, off_t off_out, size_t len)
 {
+	uint64_t start = pfs_now_ns(), at = (uint64_t)off_out;
 	int err = pfs_fault_check(PFS_FP_SOURCE_WRITE);
 	struct image_mutation m;
 	ssize_t n;
@@ -325,11 +333,12 @@ static ssize_t copy(const struct handle *in, off_t off_in,
 		return err;
 	if (off_in < 0 || off_out < 0 || !out->img)
 		return -EINVAL;
-	image_mutate_begin(out->img, (uint64_t)off_out, len, &m);
+	image_mutate_begin(out->img, at, len, &m);
 	n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, 0);
 	if (n < 0) /* the kernel copies by reading and writing on EOPNOTSUPP */
 		n = errno == ENOSYS ? -EOPNOTSUPP : -errno;
 	image_mutate_end(out->img, &m, size_now(out->img, out->fd), NULL, 0);
+	image_note_write(out->img, out->vm, out->row, at, len, start);
 	return n;
 }
 

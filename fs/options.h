@@ -33,7 +33,7 @@ struct options {
 	enum store_io store_io;
 	bool verify; /* checksums on hits; only benchmarks turn it off */
 	uint32_t max_background;
-	uint32_t threads; /* data threads; 0: 1, from 4 cores on 2 */
+	uint32_t threads; /* data threads; 0: 1 and a second under load */
 	bool allow_other;
 	bool ro;
 	bool page_cache; /* let the kernel cache pages of images */

@@ -22,6 +22,7 @@
 #include <pfs/log.h>
 
 #include "control.h"
+#include "events.h"
 #include "inval.h"
 #include "lane.h"
 #include "ops.h"
@@ -282,6 +283,8 @@ static int go(struct life *l)
 	carry_counters(w);
 	err = pool_create(&pool, &w->pool);
 	if (!err)
+		err = events_create(&w->events);
+	if (!err)
 		err = open_catalog(w);
 	if (!err)
 		err = image_table_create(w);
@@ -335,6 +338,7 @@ static void drain(struct life *l, bool is_handover)
 	pfs_store_close(w->store);
 	pfs_marks_close(w->marks);
 	pfs_catalog_close(w->catalog);
+	events_destroy(w->events);
 	session_destroy(w);
 	if (w->state)
 		save_counters(w);

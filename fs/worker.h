@@ -26,6 +26,7 @@ struct fuse_session;
 struct image_table;
 struct lane;
 struct control;
+struct events;
 struct inval;
 struct ops;
 
@@ -37,6 +38,7 @@ struct ops;
 struct handle {
 	int fd; /* owned: the source file as the client opened it */
 	uint32_t row;
+	uint64_t vm;       /* who opened it: see handle.h; 0: unknown */
 	struct image *img; /* one reference; NULL for a folder */
 };
 
@@ -60,6 +62,7 @@ struct worker {
 	struct ops *ops; /* nodes, handles, locks, intents (ops.c) */
 	struct control *control;
 	struct inval *inval; /* NULL: the kernel caches no pages */
+	struct events *events;
 	struct lane *lanes[WORKER_MAX_LANES];
 	uint64_t start_ns;
 	/* draining for a successor: write sessions go on */
