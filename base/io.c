@@ -116,8 +116,8 @@ static void *late_main(void *arg)
 	return NULL;
 }
 
-static ssize_t write_late(int fd, const void *buf, size_t len, uint64_t off,
-			  uint64_t delay_ms)
+ssize_t pfs_io_pwrite_late(int fd, const void *buf, size_t len, uint64_t off,
+			   uint64_t delay_ms)
 {
 	PFS_AUTO(late_write_done)
 	struct late_write *w = late_write_create(fd, buf, len, off, delay_ms);
@@ -161,7 +161,7 @@ ssize_t pfs_io_pwrite(enum pfs_fault_point p, int fd, const void *buf,
 	case PFS_FAULT_LOST:
 		return (ssize_t)len;
 	case PFS_FAULT_LATE:
-		return write_late(fd, buf, len, off, f.arg);
+		return pfs_io_pwrite_late(fd, buf, len, off, f.arg);
 	case PFS_FAULT_STALL:
 		pfs_sleep_ms(f.arg);
 		break;

@@ -42,6 +42,8 @@ static const char *rank_name(enum pfs_lock_rank rank)
 	switch (rank) {
 	case PFS_RANK_CTL:
 		return "CTL";
+	case PFS_RANK_PREDICT:
+		return "PREDICT";
 	case PFS_RANK_MOUNT:
 		return "MOUNT";
 	case PFS_RANK_IMAGES:
@@ -56,6 +58,8 @@ static const char *rank_name(enum pfs_lock_rank rank)
 		return "STORE";
 	case PFS_RANK_POOL:
 		return "POOL";
+	case PFS_RANK_INBOX:
+		return "INBOX";
 	case PFS_RANK_LANE:
 		return "LANE";
 	case PFS_RANK_FAULT:

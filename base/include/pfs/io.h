@@ -26,6 +26,10 @@ ssize_t pfs_io_pread(enum pfs_fault_point p, int fd, void *buf, size_t len,
  *  the error of that is returned though a part may have been written. */
 ssize_t pfs_io_pwrite(enum pfs_fault_point p, int fd, const void *buf,
 		      size_t len, uint64_t off) PFS_MUST_CHECK;
+/** What pfs_io_pwrite() does where a point is armed with late=: claim success,
+ *  and write a copy of the bytes delay_ms later. */
+ssize_t pfs_io_pwrite_late(int fd, const void *buf, size_t len, uint64_t off,
+			   uint64_t delay_ms) PFS_MUST_CHECK;
 int pfs_io_fdatasync(enum pfs_fault_point p, int fd) PFS_MUST_CHECK;
 int pfs_io_fsync(enum pfs_fault_point p, int fd) PFS_MUST_CHECK;
 int pfs_io_ftruncate(enum pfs_fault_point p, int fd,

@@ -29,6 +29,7 @@
  */
 enum pfs_lock_rank {
 	PFS_RANK_CTL = 5,      /* fs: control connections */
+	PFS_RANK_PREDICT = 8,  /* fs: the predictor */
 	PFS_RANK_MOUNT = 10,   /* fs: node table, handles, locks */
 	PFS_RANK_IMAGES = 12,  /* fs: table of images in use */
 	PFS_RANK_IMAGE = 15,   /* fs: one image's write session */
@@ -36,6 +37,7 @@ enum pfs_lock_rank {
 	PFS_RANK_MARKS = 25,   /* catalog: dirty marks */
 	PFS_RANK_STORE = 30,   /* cache: index, segments, fetches in flight */
 	PFS_RANK_POOL = 40,    /* fs: job queue; cache: buffer pools */
+	PFS_RANK_INBOX = 45,   /* fs: ended fetches for the predictor */
 	PFS_RANK_LANE = 50,    /* cache: what other threads hand to a lane */
 	PFS_RANK_FAULT = 80,   /* base: fault rules */
 	PFS_RANK_LOG = 90,     /* base: log sink; leaf */
@@ -55,6 +57,13 @@ void pfs_mutex_init(struct pfs_mutex *m, enum pfs_lock_rank rank);
 void pfs_mutex_fini(struct pfs_mutex *m);
 void pfs_mutex_lock(struct pfs_mutex *m) PFS_ACQUIRES(*m);
 void pfs_mutex_unlock(struct pfs_mutex *m) PFS_RELEASES(*m);
+
+/* For clang alone: a callback, where it cannot see that the lock is held. */
+static inline void pfs_mutex_is_held(struct pfs_mutex *m)
+	PFS_TSA(assert_capability(*m))
+{
+	(void)m;
+}
 
 /* Condition variables on CLOCK_MONOTONIC. */
 struct pfs_cond {
