@@ -76,6 +76,27 @@ static void check_zone(struct checker *k, sqlite3_stmt *st)
 			 (unsigned long long)z.image, z.zone);
 }
 
+static void check_recording(struct checker *k, sqlite3_stmt *st)
+{
+	struct catalog_recording r;
+
+	if (catalog_recording_read(st, &r))
+		complain(k,
+			 "image %llu recording %llu: checksum does not match",
+			 (unsigned long long)r.image,
+			 (unsigned long long)r.number);
+}
+
+static void check_pin(struct checker *k, sqlite3_stmt *st)
+{
+	struct catalog_pin p;
+
+	if (catalog_pin_read(st, &p))
+		complain(k, "image %llu pin at %llu: checksum does not match",
+			 (unsigned long long)p.image,
+			 (unsigned long long)p.first);
+}
+
 static void check_segments(struct checker *k, sqlite3_stmt *st)
 {
 	const void *blob = sqlite3_column_blob(st, 0);
@@ -123,7 +144,10 @@ static int check_open(struct checker *k)
 		err = for_each_row(k, CATALOG_ZONES_ALL, check_zone);
 	if (!err)
 		err = for_each_row(k, CATALOG_SEGMENTS_GET, check_segments);
-	return err;
+	if (err || info.version < 2)
+		return err;
+	err = for_each_row(k, CATALOG_RECORDINGS_ALL, check_recording);
+	return err ? err : for_each_row(k, CATALOG_PINS_ALL, check_pin);
 }
 
 static int open_to_check(struct checker *k, const char *path)

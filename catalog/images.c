@@ -8,6 +8,7 @@
 #include <pfs/log.h>
 
 #include "images.h"
+#include "recordings.h"
 
 #define NAMELESS_KEPT 1024
 
@@ -210,12 +211,22 @@ static int find_moved(struct catalog_txn *t, const struct opening *o,
 	return err;
 }
 
+/* Another row has the name of `old` now, which was found under it.  What was
+ * learned under the name stays with it, unless the other brings its own. */
+static int replace(struct catalog_txn *t, struct catalog_image *old,
+		   uint64_t heir)
+{
+	int err = catalog_recordings_inherit(t, old->row.id, heir);
+
+	return err ? err : take_name(t, old);
+}
+
 /* Let the moved row have the name; `img` becomes it. */
 static int take_over(struct catalog_txn *t, const char *name, bool has_old,
 		     struct catalog_image *img,
 		     const struct catalog_image *moved)
 {
-	int err = has_old ? take_name(t, img) : 0;
+	int err = has_old ? replace(t, img, moved->row.id) : 0;
 
 	if (err)
 		return err;
@@ -389,13 +400,16 @@ static int unlink_name(struct catalog_txn *t, const char *name)
 
 static int rename_one(struct catalog_txn *t, const char *from, const char *to)
 {
-	struct catalog_image img;
-	int err = unlink_name(t, to);
+	struct catalog_image img, old;
+	int found = find_by_name(t, from, &img);
+	int err;
 
-	if (err)
-		return err;
-	err = find_by_name(t, from, &img);
-	if (err <= 0)
+	if (found < 0)
+		return found;
+	err = find_by_name(t, to, &old);
+	if (err > 0)
+		err = found ? replace(t, &old, img.row.id) : take_name(t, &old);
+	if (err || !found)
 		return err;
 	set_name(&img, to);
 	return catalog_image_put(t->db, &img);

@@ -11,6 +11,8 @@
 #define META_SEED 0x6d657461ull
 #define IMAGE_SEED 0x696d6167ull
 #define ZONE_SEED 0x7a6f6e65ull
+#define RECORDING_SEED 0x7265636full
+#define PIN_SEED 0x70696e73ull
 #define SEGMENTS_SEED 0x7365676dull
 
 static void put_u64(uint8_t *p, uint64_t v)
@@ -205,7 +207,7 @@ int catalog_image_put(struct catalog_db *db, const struct catalog_image *img)
 	return catalog_stmt_run(st);
 }
 
-/* --- zones and segments --- */
+/* --- zones --- */
 
 static uint64_t zone_sum(const struct catalog_zone *z)
 {
@@ -246,6 +248,91 @@ int catalog_zone_put(struct catalog_db *db, const struct catalog_zone *z)
 	sqlite3_bind_blob64(st, 6, z->blob, z->len, SQLITE_STATIC);
 	return catalog_stmt_run(st);
 }
+
+/* --- recordings and pins --- */
+
+static uint64_t recording_sum(const struct catalog_recording *r)
+{
+	uint64_t words[] = {r->image, r->number};
+
+	return pfs_hash64(
+		r->blob, r->len,
+		hash_words(words, PFS_ARRAY_SIZE(words), RECORDING_SEED));
+}
+
+int catalog_recording_read(sqlite3_stmt *st, struct catalog_recording *r)
+{
+	r->image = column_u64(st, 0);
+	r->number = column_u64(st, 1);
+	r->blob = sqlite3_column_blob(st, 3);
+	r->len = (size_t)sqlite3_column_bytes(st, 3);
+	if (!r->blob)
+		return -EBADMSG;
+	return column_u64(st, 2) == recording_sum(r) ? 0 : -EBADMSG;
+}
+
+int catalog_recording_put(struct catalog_db *db,
+			  const struct catalog_recording *r)
+{
+	CATALOG_AUTO_STMT *st = NULL;
+	int err = catalog_db_stmt(db, CATALOG_RECORDING_PUT, &st);
+
+	if (err)
+		return err;
+	bind_u64(st, 1, r->image);
+	bind_u64(st, 2, r->number);
+	bind_u64(st, 3, recording_sum(r));
+	sqlite3_bind_blob64(st, 4, r->blob, r->len, SQLITE_STATIC);
+	return catalog_stmt_run(st);
+}
+
+int catalog_recording_move(struct catalog_db *db,
+			   const struct catalog_recording *r, uint64_t image)
+{
+	struct catalog_recording moved = *r;
+	CATALOG_AUTO_STMT *st = NULL;
+	int err = catalog_db_stmt(db, CATALOG_RECORDING_MOVE, &st);
+
+	if (err)
+		return err;
+	moved.image = image;
+	bind_u64(st, 1, r->image);
+	bind_u64(st, 2, r->number);
+	bind_u64(st, 3, image);
+	bind_u64(st, 4, recording_sum(&moved));
+	return catalog_stmt_run(st);
+}
+
+static uint64_t pin_sum(const struct catalog_pin *p)
+{
+	uint64_t words[] = {p->image, p->first, p->last};
+
+	return hash_words(words, PFS_ARRAY_SIZE(words), PIN_SEED);
+}
+
+int catalog_pin_read(sqlite3_stmt *st, struct catalog_pin *p)
+{
+	p->image = column_u64(st, 0);
+	p->first = column_u64(st, 1);
+	p->last = column_u64(st, 2);
+	return column_u64(st, 3) == pin_sum(p) ? 0 : -EBADMSG;
+}
+
+int catalog_pin_put(struct catalog_db *db, const struct catalog_pin *p)
+{
+	CATALOG_AUTO_STMT *st = NULL;
+	int err = catalog_db_stmt(db, CATALOG_PIN_PUT, &st);
+
+	if (err)
+		return err;
+	bind_u64(st, 1, p->image);
+	bind_u64(st, 2, p->first);
+	bind_u64(st, 3, p->last);
+	bind_u64(st, 4, pin_sum(p));
+	return catalog_stmt_run(st);
+}
+
+/* --- segments --- */
 
 uint64_t catalog_segments_sum(const void *blob, size_t len)
 {

@@ -42,6 +42,19 @@ struct catalog_zone {
 	size_t len;
 };
 
+struct catalog_recording {
+	uint64_t image;
+	uint64_t number;
+	const void *blob; /* borrowed */
+	size_t len;
+};
+
+struct catalog_pin {
+	uint64_t image;
+	uint64_t first;
+	uint64_t last;
+};
+
 /** -EUCLEAN: missing or bad. */
 int catalog_meta_get(struct catalog_db *db,
 		     struct catalog_meta *m) PFS_MUST_CHECK;
@@ -63,6 +76,22 @@ int catalog_image_put(struct catalog_db *db,
 int catalog_zone_read(sqlite3_stmt *st, struct catalog_zone *z) PFS_MUST_CHECK;
 int catalog_zone_put(struct catalog_db *db,
 		     const struct catalog_zone *z) PFS_MUST_CHECK;
+
+/** The row that RECORDINGS_LOAD or RECORDINGS_ALL stands on; blob is valid
+ *  until the next step. */
+int catalog_recording_read(sqlite3_stmt *st,
+			   struct catalog_recording *r) PFS_MUST_CHECK;
+int catalog_recording_put(struct catalog_db *db,
+			  const struct catalog_recording *r) PFS_MUST_CHECK;
+/** Give a row that was read just now to another image. */
+int catalog_recording_move(struct catalog_db *db,
+			   const struct catalog_recording *r,
+			   uint64_t image) PFS_MUST_CHECK;
+
+/** The row that PINS_LOAD or PINS_ALL stands on. */
+int catalog_pin_read(sqlite3_stmt *st, struct catalog_pin *p) PFS_MUST_CHECK;
+int catalog_pin_put(struct catalog_db *db,
+		    const struct catalog_pin *p) PFS_MUST_CHECK;
 
 uint64_t catalog_segments_sum(const void *blob, size_t len);
 

@@ -60,6 +60,21 @@ static const char *const migrations[] = {
 	"  blob BLOB NOT NULL,\n"
 	"  sum INTEGER NOT NULL\n"
 	") STRICT;\n",
+	/* 1 -> 2: what is learned of an image, and what is asked for it */
+	"CREATE TABLE recordings(\n"
+	"  image INTEGER NOT NULL REFERENCES images(id) ON DELETE CASCADE,\n"
+	"  number INTEGER NOT NULL,\n"
+	"  sum INTEGER NOT NULL,\n"
+	"  blob BLOB NOT NULL,\n"
+	"  PRIMARY KEY(image, number)\n"
+	") STRICT;\n"
+	"CREATE TABLE pins(\n"
+	"  image INTEGER NOT NULL REFERENCES images(id) ON DELETE CASCADE,\n"
+	"  first INTEGER NOT NULL,\n"
+	"  last INTEGER NOT NULL,\n"
+	"  sum INTEGER NOT NULL,\n"
+	"  PRIMARY KEY(image, first, last)\n"
+	") STRICT;\n",
 };
 
 unsigned int catalog_schema_version(void)
@@ -81,15 +96,15 @@ static int PFS_PRINTF(3, 4)
 }
 
 /* Inside a transaction. */
-static int migrate(struct catalog_db *db, int64_t from)
+static int migrate(struct catalog_db *db, int64_t from, int64_t to)
 {
-	for (size_t i = (size_t)from; i < PFS_ARRAY_SIZE(migrations); i++) {
+	for (int64_t i = from; i < to; i++) {
 		int err = catalog_db_exec(db, migrations[i]);
 
 		if (err)
 			return err;
 	}
-	return catalog_db_set(db, "user_version", PFS_ARRAY_SIZE(migrations));
+	return catalog_db_set(db, "user_version", to);
 }
 
 /* --- comparing schemas --- */
@@ -99,7 +114,7 @@ static int migrate(struct catalog_db *db, int64_t from)
 	"SELECT group_concat(sql, char(10)) FROM (SELECT sql FROM "            \
 	"sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name)"
 
-static int reference_text(char **out)
+static int reference_text(int64_t version, char **out)
 {
 	struct catalog_db ref;
 	int err;
@@ -107,18 +122,18 @@ static int reference_text(char **out)
 	catalog_db_init(&ref);
 	err = catalog_db_open(&ref, NULL, CATALOG_READ_WRITE, 0);
 	if (!err)
-		err = migrate(&ref, 0);
+		err = migrate(&ref, 0, version);
 	if (!err)
 		err = catalog_db_text(&ref, SCHEMA_TEXT, out);
 	catalog_db_fini(&ref);
 	return err;
 }
 
-static int compare_schema(struct catalog_db *db,
+static int compare_schema(struct catalog_db *db, int64_t version,
 			  struct catalog_schema_info *info)
 {
 	PFS_AUTO_FREE char *ours = NULL, *theirs = NULL;
-	int err = reference_text(&ours);
+	int err = reference_text(version, &ours);
 
 	if (!err)
 		err = catalog_db_text(db, SCHEMA_TEXT, &theirs);
@@ -126,8 +141,8 @@ static int compare_schema(struct catalog_db *db,
 		return err;
 	if (strcmp(ours, theirs) != 0)
 		return refuse(info, CATALOG_CORRUPT,
-			      "its tables are not those of version %u",
-			      catalog_schema_version());
+			      "its tables are not those of version %lld",
+			      (long long)version);
 	return 0;
 }
 
@@ -197,7 +212,7 @@ static int create(struct catalog_db *db)
 		err = catalog_db_set(db, "application_id",
 				     CATALOG_APPLICATION_ID);
 	if (!err)
-		err = migrate(db, 0);
+		err = migrate(db, 0, catalog_schema_version());
 	return err ? err : catalog_meta_put(db, &m);
 }
 
@@ -219,9 +234,10 @@ static int check_high_water(struct catalog_db *db,
 	return 0;
 }
 
-static int verify(struct catalog_db *db, struct catalog_schema_info *info)
+static int verify(struct catalog_db *db, int64_t version,
+		  struct catalog_schema_info *info)
 {
-	int err = compare_schema(db, info);
+	int err = compare_schema(db, version, info);
 
 	if (err || info->verdict)
 		return err;
@@ -240,7 +256,8 @@ int catalog_schema_verify(struct catalog_db *db,
 
 	if (err || info->verdict)
 		return err;
-	return verify(db, info);
+	info->version = (unsigned int)h.version;
+	return verify(db, h.version, info);
 }
 
 /* Walks every page but compares no index with its table: 5 ms for 18 MB that
@@ -274,7 +291,7 @@ static int create_or_migrate(struct catalog_db *db,
 		err = create(db);
 	else if (!err && !info->verdict &&
 		 h.version < (int64_t)catalog_schema_version())
-		err = migrate(db, h.version);
+		err = migrate(db, h.version, catalog_schema_version());
 	if (!err && !info->verdict)
 		err = catalog_db_commit(db);
 	catalog_db_rollback(db); /* no effect after a commit */
@@ -329,7 +346,7 @@ static int bring_up(struct catalog_db *db, uint64_t max_bytes, bool check_pages,
 	if (!err && !info->verdict)
 		err = create_or_migrate(db, info);
 	if (!err && !info->verdict)
-		err = verify(db, info);
+		err = verify(db, catalog_schema_version(), info);
 	return err;
 }
 

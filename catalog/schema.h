@@ -23,7 +23,8 @@ enum catalog_verdict {
 
 struct catalog_schema_info {
 	enum catalog_verdict verdict;
-	bool is_fresh; /* made just now */
+	bool is_fresh;        /* made just now */
+	unsigned int version; /* that was found (verify only) */
 	struct catalog_meta meta;
 	char why[64]; /* what is wrong, if it is not usable */
 };
@@ -36,8 +37,8 @@ int catalog_schema_open(struct catalog_db *db, uint64_t max_bytes,
 			bool check_pages,
 			struct catalog_schema_info *info) PFS_MUST_CHECK;
 
-/** Verify without writing: header, tables as this build makes them, meta row.
- *  Not usable is told as above. */
+/** Verify without writing: header, tables as this build makes them for the
+ *  version of the file, meta row.  Not usable is told as above. */
 int catalog_schema_verify(struct catalog_db *db,
 			  struct catalog_schema_info *info) PFS_MUST_CHECK;
 

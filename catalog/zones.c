@@ -11,11 +11,13 @@
 #include <pfs/io.h>
 
 #include "images.h"
+#include "recordings.h"
 
 struct change {
 	struct change *next;
 	int (*apply)(struct catalog_txn *t, const struct change *ch);
 	struct catalog_zone zone; /* blob: data, or NULL to delete */
+	uint64_t number;          /* of a recording */
 	struct pfs_identity ident;
 	uint8_t data[];
 };
@@ -154,6 +156,44 @@ int pfs_catalog_batch_identity(struct pfs_catalog_batch *b, uint64_t image,
 	ch->zone.image = image;
 	ch->zone.epoch = epoch;
 	ch->ident = *now;
+	return 0;
+}
+
+static int put_recording(struct catalog_txn *t, const struct change *ch)
+{
+	struct catalog_recording r = {
+		.image = ch->zone.image,
+		.number = ch->number,
+		.blob = ch->zone.blob,
+		.len = ch->zone.len,
+	};
+	int err = catalog_recording_put(t->db, &r);
+
+	if (err)
+		return err;
+	note_changes(t);
+	return catalog_recordings_prune(t, r.image);
+}
+
+static int delete_recording(struct catalog_txn *t, const struct change *ch)
+{
+	return catalog_recording_delete(t, ch->zone.image, ch->number);
+}
+
+int pfs_catalog_batch_recording(struct pfs_catalog_batch *b, uint64_t image,
+				uint64_t number, const void *blob, size_t len)
+{
+	struct change *ch;
+
+	if (number > INT64_MAX ||
+	    (blob && (!len || len > PFS_CATALOG_RECORDING_MAX)))
+		return -EINVAL;
+	ch = add(b, blob, blob ? len : 0);
+	if (!ch)
+		return -ENOMEM;
+	ch->apply = blob ? put_recording : delete_recording;
+	ch->zone.image = image;
+	ch->number = number;
 	return 0;
 }
 

@@ -72,6 +72,8 @@ static int count_named(const char *part, char found[256])
 }
 
 #define N_IMAGES 6u
+#define FIRST_PINNED 0x112233445566u
+#define LAST_PINNED 0x778899aabbccu
 
 static const char *name_of(uint64_t i)
 {
@@ -81,7 +83,8 @@ static const char *name_of(uint64_t i)
 	return name;
 }
 
-/* A closed catalog with a few images, zones, segments and generations. */
+/* A closed catalog with a few images, zones, segments and generations, one
+ * recording and one pin. */
 static void populate(struct opened o[N_IMAGES], uint8_t uuid[PFS_UUID_LEN])
 {
 	struct pfs_catalog *c = must_open();
@@ -93,7 +96,9 @@ static void populate(struct opened o[N_IMAGES], uint8_t uuid[PFS_UUID_LEN])
 		CHECK_EQ(save_zones(c, o[i], 2), 0);
 	}
 	CHECK_EQ(pfs_catalog_batch_segments(b, "segments", 8), 0);
+	CHECK_EQ(pfs_catalog_batch_recording(b, o[2].id, 5, "learned 1", 9), 0);
 	CHECK_EQ(pfs_catalog_submit(c, b, true, NULL, NULL), 0);
+	CHECK_EQ(pfs_catalog_pin(c, o[2].id, FIRST_PINNED, LAST_PINNED), 0);
 	CHECK_EQ(pfs_catalog_reserve_gens(c, 1000, &gen), 0);
 	pfs_catalog_store_uuid(c, uuid);
 	pfs_catalog_close(c);
@@ -401,6 +406,32 @@ static void check_segments(struct pfs_catalog *c)
 	free(blob);
 }
 
+static int check_recording(void *arg, uint64_t number, const void *blob,
+			   size_t len)
+{
+	CHECK_EQ(*(uint64_t *)arg, 2);
+	CHECK(number == 5 && len == 9 && !memcmp(blob, "learned 1", 9));
+	return 0;
+}
+
+static int check_pin(void *arg, uint64_t first, uint64_t last)
+{
+	CHECK_EQ(*(uint64_t *)arg, 2);
+	CHECK(first == FIRST_PINNED && last == LAST_PINNED);
+	return 0;
+}
+
+/* They are the third image's, and must not be found with another. */
+static void check_learning(struct pfs_catalog *c, const struct truth *t)
+{
+	for (uint64_t i = 0; i < N_IMAGES; i++) {
+		/* Damage may show as -EIO, never as another answer. */
+		(void)!pfs_catalog_recordings_load(c, t->o[i].id,
+						   check_recording, &i);
+		(void)!pfs_catalog_pins_load(c, t->o[i].id, check_pin, &i);
+	}
+}
+
 /* Returns whether the flip had any effect that shows. */
 static bool check_after_flip(const struct truth *t)
 {
@@ -418,6 +449,7 @@ static bool check_after_flip(const struct truth *t)
 	for (uint64_t i = 0; i < N_IMAGES; i++)
 		check_image(c, t, i, is_fresh);
 	check_segments(c);
+	check_learning(c, t);
 	pfs_catalog_close(c);
 	return is_fresh || troubles || counter(PFS_C_ROWS_BAD) != bad;
 }
@@ -468,7 +500,8 @@ static void remove_companions(void)
 
 static void a_flipped_bit_never_passes_for_an_answer(void)
 {
-	struct part parts[4];
+	static const char pinned[] = "\x11\x22\x33\x44\x55\x66";
+	struct part parts[6];
 	struct truth t;
 	uint8_t *data;
 	size_t len;
@@ -477,17 +510,20 @@ static void a_flipped_bit_never_passes_for_an_answer(void)
 	scratch_reset();
 	populate(t.o, t.uuid);
 	data = read_whole(db_path, &len);
-	/* Half of them anywhere, half in two rows: the store's own, and one of
-	 * an image, which begins with its name and fs_id. */
+	/* A third of them anywhere, the others in four rows: the store's own,
+	 * one of an image, which begins with its name and fs_id, a recording
+	 * and a pin. */
 	parts[0] = parts[1] = (struct part){0, len};
 	parts[2] = around(data, len, t.uuid, sizeof(t.uuid), 12, 24);
 	parts[3] = around(data, len, "disk1\1\2\3\4", 9, 16, 50);
+	parts[4] = around(data, len, "learned 1", 9, 16, 0);
+	parts[5] = around(data, len, pinned, 6, 8, 14);
 
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 600; i++) {
 		int before = check_failures;
 		size_t bit;
 
-		bit = pick_bit(parts[i % 4]);
+		bit = pick_bit(parts[i % 6]);
 		flip(data, bit);
 		write_whole(db_path, data, len);
 		flip(data, bit);
@@ -497,7 +533,7 @@ static void a_flipped_bit_never_passes_for_an_answer(void)
 			fprintf(stderr, "with bit %zu flipped\n", bit);
 	}
 	/* Much of the file is in use by nothing. */
-	CHECK(n_noticed > 150);
+	CHECK(n_noticed > 300);
 	free(data);
 }
 
@@ -534,10 +570,16 @@ static void the_check_finds_what_was_flipped_and_changes_nothing(void)
 	at = memmem(data, len, "disk4", 5);
 	CHECK(at != NULL);
 	at[3] ^= 1;
+	at = memmem(data, len, "learned 1", 9);
+	CHECK(at != NULL);
+	at[3] ^= 1;
+	at = memmem(data, len, "\x11\x22\x33\x44\x55\x66", 6);
+	CHECK(at != NULL);
+	at[3] ^= 1;
 	write_whole(db_path, data, len);
 
 	CHECK_EQ(pfs_catalog_check(db_path, count_line, &n_lines, &n_bad), 0);
-	CHECK(n_bad >= 2);
+	CHECK(n_bad >= 4);
 	CHECK_EQ(n_lines, n_bad);
 	after = read_whole(db_path, &len_after);
 	CHECK(len == len_after && !memcmp(data, after, len));

@@ -5,7 +5,9 @@
  * The catalog keeps the store's uuid, the generation high-water mark, a row
  * for each image (its identity and epoch), one row for each zone of resident
  * chunks (an opaque BLOB, encoded and checked by cache/) and the segment
- * table.  It is never needed to answer a read: a catalog that is corrupt,
+ * table; beside these, what was learned of an image (recordings, opaque too)
+ * and what of it is asked to stay in the store (pins), which outlive its
+ * chunks.  It is never needed to answer a read: a catalog that is corrupt,
  * foreign, newer or locked is set aside and pfs starts cold, in a new file or,
  * where none can be made, in memory.  Every row carries a checksum, so a
  * flipped bit costs the row (or, in the row of the store itself, the whole
@@ -210,6 +212,18 @@ int pfs_catalog_batch_zone(struct pfs_catalog_batch *b, uint64_t image,
 int pfs_catalog_batch_identity(struct pfs_catalog_batch *b, uint64_t image,
 			       uint64_t epoch,
 			       const struct pfs_identity *now) PFS_MUST_CHECK;
+#define PFS_CATALOG_RECORDING_MAX PFS_MIB(1) /* bytes */
+#define PFS_CATALOG_RECORDINGS_KEPT 16u      /* for one image */
+
+/** Keep a recording of an image under a number up to INT64_MAX, in place of
+ *  what was there; blob is copied, at most PFS_CATALOG_RECORDING_MAX bytes;
+ *  NULL deletes.  An image has at most PFS_CATALOG_RECORDINGS_KEPT: beyond
+ *  that the lowest number leaves.  Ignored in the transaction, and counted,
+ *  if the image is gone by then.  -EINVAL: number or length.  Better not in
+ *  one batch with zones, which an -ENOSPC for it would take along. */
+int pfs_catalog_batch_recording(struct pfs_catalog_batch *b, uint64_t image,
+				uint64_t number, const void *blob,
+				size_t len) PFS_MUST_CHECK;
 /** The whole segment table, opaque; copied.  len 0: there is none. */
 int pfs_catalog_batch_segments(struct pfs_catalog_batch *b, const void *blob,
 			       size_t len) PFS_MUST_CHECK;
@@ -225,6 +239,38 @@ int pfs_catalog_submit(struct pfs_catalog *c, struct pfs_catalog_batch *b,
  *  and 0 if there is none, or it was damaged (counted). */
 int pfs_catalog_segments_load(struct pfs_catalog *c, void **blob,
 			      size_t *len) PFS_MUST_CHECK;
+
+/* --- learning and wishes ---
+ *
+ * They hang on the image's row, not on its epoch: neither a raised epoch nor
+ * a changed identity, forgotten chunks or a renewed store touches them.  They
+ * leave with the row.  When an image is renamed over, by us or behind our
+ * back, the one that takes its name takes its recordings too, unless it has
+ * some of its own; pins stay with the row they were made for. */
+
+/** Call fn for each recording of an image, in order of number; fn returns
+ *  nonzero to stop.  Damaged rows are left out and counted. */
+int pfs_catalog_recordings_load(struct pfs_catalog *c, uint64_t image,
+				int (*fn)(void *arg, uint64_t number,
+					  const void *blob, size_t len),
+				void *arg) PFS_MUST_CHECK;
+
+#define PFS_CATALOG_PINS_MAX 256u /* for one image */
+
+/** Pin first..last of an image, bytes, both included, up to INT64_MAX: kept
+ *  as it is given, also when it overlaps another; durable on return.
+ *  -EINVAL: range; -ENOENT: no such image; -ENOSPC: it has too many. */
+int pfs_catalog_pin(struct pfs_catalog *c, uint64_t image, uint64_t first,
+		    uint64_t last) PFS_MUST_CHECK;
+/** Take away the pins that lie wholly inside first..last; durable on return.
+ *  -ENOENT: there was none. */
+int pfs_catalog_unpin(struct pfs_catalog *c, uint64_t image, uint64_t first,
+		      uint64_t last) PFS_MUST_CHECK;
+/** Call fn for each pin of an image, in order; fn returns nonzero to stop.
+ *  Damaged rows are left out and counted. */
+int pfs_catalog_pins_load(struct pfs_catalog *c, uint64_t image,
+			  int (*fn)(void *arg, uint64_t first, uint64_t last),
+			  void *arg) PFS_MUST_CHECK;
 
 /** Wait until everything queued before this call is committed (or has failed,
  *  as its `done` was told).  That does not make it durable. */
