@@ -34,9 +34,11 @@ struct planner_config {
 	uint32_t chunk;
 	enum pfs_prefetch_level level;
 	uint64_t rate_max; /* bytes/s; 0: no cap */
+	/** Asked when an order is made, not when a wish is added. */
 	bool (*is_absent)(void *arg, uint64_t image, uint64_t chunk);
 	void *arg;
-	/** A wish was dropped before it was ordered. */
+	/** A queued wish was dropped before it was ordered (cancelled ones
+	 *  too, refused ones not).  Must not call the planner; may be NULL. */
 	void (*dropped)(void *arg, const struct wish *w);
 };
 
@@ -45,8 +47,12 @@ int planner_create(const struct planner_config *cfg,
 void planner_destroy(struct planner *pl);
 void planner_set_level(struct planner *pl, enum pfs_prefetch_level level);
 
-/** Lowest p worth a fetch right now (link idle, half full, ...); above 1: none
- *  is. */
+/** Lowest p worth a fetch right now for a VM; above 1: none is (its budget is
+ *  used up, or demand takes more than 90 % of the link).
+ *              link idle   half full of demand
+ *  conservative     0.5    0.75
+ *  balanced         0.25   0.5
+ *  aggressive       0.15   0.35 */
 double planner_floor(const struct planner *pl, uint64_t vm, uint64_t now);
 /** Queue a wish; one of the same chunk is raised instead.  False: refused
  *  (below the floor, over budget, no room: counted). */
@@ -60,6 +66,9 @@ bool planner_is_queued(const struct planner *pl, uint64_t image,
 
 bool planner_next(struct planner *pl, uint64_t now,
 		  struct pfs_prefetch_order *out);
+/** The wishes that planner_next() merged into the order it gave last, by chunk,
+ *  n_chunks of them (who named each, how sure).  Valid until the next call. */
+const struct wish *planner_ordered(const struct planner *pl);
 void planner_fetched(struct planner *pl, uint64_t id, uint32_t n_fetched,
 		     uint64_t latency_ns, uint64_t now);
 /** A demand read of n_bytes was answered: how the link is loaded, how slow the
@@ -68,6 +77,9 @@ void planner_demand(struct planner *pl, uint64_t vm, uint64_t n_bytes,
 		    bool from_source, uint64_t latency_ns, uint64_t now);
 /** A new session of a VM: its allowance starts over. */
 void planner_session(struct planner *pl, uint64_t vm, uint64_t now);
+/** Prefetched chunks were read, by whomever; vm: who had them fetched.  Must be
+ *  told: what is fetched and not read holds back what may be fetched next. */
+void planner_used(struct planner *pl, uint64_t vm, uint32_t n_chunks);
 /** Prefetched chunks turned out to be extra. */
 void planner_extra(struct planner *pl, uint64_t vm, uint32_t n_chunks);
 
@@ -75,7 +87,12 @@ void planner_extra(struct planner *pl, uint64_t vm, uint32_t n_chunks);
 uint64_t planner_deadline(const struct planner *pl);
 
 struct planner_stats {
-	uint64_t dropped_old, dropped_budget, dropped_full, n_orders, n_chunks;
+	/* Wishes refused or dropped, by reason: waited too long; over the
+	 * VM's budget; no room, or prefetch is off; below the floor; chunk no
+	 * more absent; cancelled. */
+	uint64_t dropped_old, dropped_budget, dropped_full;
+	uint64_t dropped_floor, dropped_present, dropped_cancelled;
+	uint64_t n_orders, n_chunks;
 	uint32_t n_queued, in_flight;
 	uint64_t source_ns; /* latency of a demand fetch, EWMA */
 };

@@ -42,4 +42,5 @@ known 'libnvme' cache
 known 'xx(hash|h3|h_)' base
 known '(fuse|fuse3/|fuse_|linux/fuse)' fs
 known 'json-c/' fs/ctl
+known 'zlib' cli
 finish

@@ -9,11 +9,11 @@
  * `pfsctl simulate` run the same code.
  *
  * The caller's loop
- *   pfs_predictor_opened()    a VM has opened an image
+ *   pfs_predictor_opened()    a VM has opened an image (each handle)
  *   pfs_predictor_observe()   each read and write, after it was answered
  *   pfs_predictor_next()      until it has nothing more: fetches to start now
  *   pfs_predictor_fetched()   one of them has ended
- *   pfs_predictor_closed()    the VM's last handle on the image is closed
+ *   pfs_predictor_closed()    a handle is closed
  *   pfs_predictor_tick()      when pfs_predictor_deadline() has come
  *   pfs_predictor_saved()     take what was learned, to be kept
  *
@@ -105,12 +105,11 @@ struct pfs_access {
 	enum pfs_access_outcome outcome; /* of a read */
 };
 
-/** An image came into use by a VM (again, when it is in use already: no harm).
- *  size: in bytes now. */
+/** A VM has opened a handle on an image.  size: in bytes now. */
 int pfs_predictor_opened(struct pfs_predictor *p, uint64_t image, uint64_t vm,
 			 uint64_t size, uint64_t now) PFS_MUST_CHECK;
-/** The VM's last handle on it is closed: the session ends 2 s later unless it
- *  is opened again. */
+/** It has closed one: the session ends 2 s after the last, unless the VM opens
+ *  another by then. */
 void pfs_predictor_closed(struct pfs_predictor *p, uint64_t image, uint64_t vm,
 			  uint64_t now);
 /** Bytes of the image are others now than those learned: its file was replaced

@@ -20,8 +20,8 @@
 #define PFS_RECORDINGS_MAX 8u /* kept for an image */
 
 struct pfs_recording_info {
-	uint32_t chunk;      /* bytes */
-	uint32_t n_steps;    /* distinct chunks */
+	uint32_t chunk; /* bytes */
+	uint32_t n_steps;
 	uint32_t n_sessions; /* merged into it */
 	uint32_t n_taught;   /* VMs that taught it, as far as known */
 	uint64_t taught_by;  /* the first of them */
@@ -38,9 +38,16 @@ struct pfs_recording_step {
 /** Check the whole of an encoded recording. */
 int pfs_recording_info(const void *blob, size_t len,
 		       struct pfs_recording_info *out) PFS_MUST_CHECK;
-/** Its steps, n = info.n_steps of them. */
+/** Its steps, n = info.n_steps of them.  A chunk that was read again after it
+ *  had left the store is there again. */
 int pfs_recording_steps(const void *blob, size_t len,
 			struct pfs_recording_step *out,
 			uint32_t n) PFS_MUST_CHECK;
+
+/** What a recording from elsewhere becomes when it is given to an image: its
+ *  VMs and the count of sessions are not those of here, so it belongs to none
+ *  and every VM follows it on probation first.  *out: to be freed. */
+int pfs_recording_adopt(const void *blob, size_t len, void **out,
+			size_t *out_len) PFS_MUST_CHECK;
 
 #endif

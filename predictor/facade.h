@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/**
+ * predictor/facade.h - the inside of struct pfs_predictor.
+ *
+ * predictor.c has what happens and what to fetch; report.c what is kept and
+ * looked at.
+ */
+#ifndef PFS_PREDICTOR_FACADE_H
+#define PFS_PREDICTOR_FACADE_H
+
+#include "arbiter.h"
+#include "images.h"
+#include "issued.h"
+#include "planner.h"
+#include "tally.h"
+
+#define WARM_LOOK 256u /* chunks looked at in one call */
+#define FLOOR_IDLE 0.25f
+#define SOURCE_NS_GUESS (5 * PFS_NSEC_PER_MSEC) /* before the first miss */
+
+struct pfs_predictor {
+	struct pfs_predictor_config cfg;
+	struct planner *planner; /* owned */
+	struct images images;
+	struct issued issued;
+	struct tallies tallies;
+	struct ballot ballot;
+	uint64_t now;        /* the latest that was passed in */
+	uint64_t closing_ns; /* when the first closed session is over */
+	bool is_warming;     /* some image may be */
+	uint32_t save_next;  /* image to ask next for what changed */
+};
+
+/** Whose candidates are judged. */
+struct asking {
+	struct pfs_predictor *p;
+	uint64_t image;
+};
+
+static inline bool is_on(const struct pfs_predictor *p, uint32_t source)
+{
+	return source == SOURCE_WRONG || p->cfg.proposers & 1u << source;
+}
+
+#endif
