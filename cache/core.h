@@ -9,6 +9,8 @@
  *   fetch.c    fetches in flight: single flight, joining, detaching
  *   fill.c     from a fetched chunk to a resident one
  *   lane.c     the read path of one thread
+ *   prefetch.c fetches that nobody waits for, on a thread of their own
+ *   pins.c     chunks that stay
  *   mapped.c   hits in a store on a tmpfs
  *   upkeep.c   the thread that evicts, writes headers, saves rows, probes
  *   verify.c   reading every chunk on request
@@ -25,6 +27,13 @@
  *      I/O in it is under way.
  *  S4  Whatever is read from the device is checked against {store, image,
  *      epoch, chunk, generation} before it is believed.
+ *
+ * S1 allows a fetch that begins between a mutation's two invalidations to be
+ * inserted before the second.  Readers in between may see bytes from before the
+ * change, as they may on any disk while a write is not acknowledged; never
+ * bytes older than an acknowledged one: what was acknowledged before the fetch
+ * was registered is in the source that it reads, and a mutation acknowledged
+ * later drops the chunk first.
  */
 #ifndef PFS_CACHE_CORE_H
 #define PFS_CACHE_CORE_H
@@ -44,6 +53,7 @@
 #include "format.h"
 #include "headers.h"
 #include "index.h"
+#include "pins.h"
 #include "segments.h"
 
 #define STORE_STALL_NS (50 * PFS_NSEC_PER_MSEC)
@@ -68,9 +78,10 @@ struct pfs_store_image {
 	uint32_t n_refs; /* attached, and one for each fetch of it */
 	bool is_attached;
 	bool is_expelled;
-	uint8_t *holes;         /* owned; bit per chunk, NULL: none known */
-	uint64_t n_hole_chunks; /* length of holes in chunks */
-	uint64_t hole_gen;      /* counter when the whole image last changed */
+	uint8_t **holes;   /* owned, see holes.c; NULL: none known */
+	uint64_t hole_gen; /* counter when the whole image last changed */
+	struct pins pins;
+	struct pfs_store_image *next_dead;
 };
 
 /* state     in table  waiters  buf          leaves by
@@ -104,6 +115,9 @@ struct fetch {
 	bool is_in_table;
 	bool is_detached; /* a mutation went past: answer, do not insert */
 	bool is_write;    /* its bytes are a guest's write */
+	bool is_kept;     /* its bytes are those of a leaving slot */
+	bool is_prefetch; /* began before anybody asked ... */
+	bool is_wanted;   /* ... and somebody has, since */
 	uint32_t n_refs;
 	uint32_t slot; /* once allocated, else FORMAT_SLOT_NONE */
 	uint64_t gen;  /* of the slot */
@@ -115,7 +129,14 @@ struct slot_owner {
 	uint32_t chunk;
 };
 
-#define SLOT_HIT 1u /* read since it was inserted */
+#define SLOT_HIT 1u        /* read since it was inserted */
+#define SLOT_PREFETCHED 2u /* brought ahead, and never read yet */
+
+enum fetch_kind {
+	FETCH_DEMAND,
+	FETCH_AHEAD,
+	FETCH_KINDS,
+};
 
 struct pfs_store {
 	/* --- set at open, then constant --- */
@@ -131,6 +152,7 @@ struct pfs_store {
 	struct pfs_catalog *catalog;
 	struct pfs_store_gens *gens; /* may be NULL */
 	void (*zone_saved)(void *arg, uint64_t image, uint32_t zone);
+	void (*unread)(void *arg, uint64_t image, uint64_t chunk);
 	void *arg;
 	uint32_t n_fetch;
 	uint8_t *fetch_mem;
@@ -140,6 +162,8 @@ struct pfs_store {
 	_Atomic int health;        /* enum pfs_store_health */
 	_Atomic uint32_t n_errors; /* of reads, in a row */
 	_Atomic uint64_t no_fill_until_ns;
+	/* Source reads by kind and log2 of their ns. */
+	_Atomic uint64_t latency[FETCH_KINDS][PFS_LATENCY_BUCKETS];
 
 	struct pfs_mutex lock;
 	/* --- under lock --- */
@@ -150,11 +174,14 @@ struct pfs_store {
 	uint8_t *slot_flags;             /* owned, likewise */
 	struct pfs_store_image **images; /* owned array, places may be NULL */
 	uint32_t n_images;               /* length in use */
+	struct pfs_store_image *dead;    /* the upkeep thread frees them */
+	uint64_t n_pinned;               /* chunks, of all images */
 	uint64_t n_chunks;
 	struct fetch *fetches; /* owned array of n_fetch */
 	struct fetch *fetch_free;
 	struct fetch **table; /* owned, table_mask + 1 chains */
 	uint32_t table_mask, n_in_table, n_fetching;
+	uint32_t n_ahead; /* of those: prefetches */
 	uint32_t *sums_mem;
 	struct pfs_mutation *mutations;
 	struct fetch *fill_queue, **fill_tail; /* writes' bytes for upkeep */
@@ -215,6 +242,7 @@ int store_open_fd(const char *path, bool direct, bool write,
 int store_reserve_gens(struct pfs_store *s) PFS_MUST_CHECK;
 
 /* --- holes.c --- */
+void holes_fini(struct pfs_store_image *img);
 bool image_is_hole_locked(const struct pfs_store_image *img, uint64_t chunk);
 /** Chunks that were written are holes no more. */
 void holes_end_locked(struct pfs_store_image *img, uint64_t first,
@@ -224,6 +252,8 @@ void holes_end_locked(struct pfs_store_image *img, uint64_t first,
 /** Rows have to be saved some time. */
 void note_dirty_locked(struct pfs_store *s) PFS_REQUIRES(s->lock);
 void image_unref_locked(struct pfs_store_image *img) PFS_REQUIRES(img->s->lock);
+/** Free images without references.  Closes their sources, which may block. */
+void images_bury(struct pfs_store *s);
 /** Remove a chunk from the index if it still is in this slot. */
 void image_drop_slot_locked(struct pfs_store_image *img, uint64_t chunk,
 			    uint32_t slot) PFS_REQUIRES(img->s->lock);
@@ -256,6 +286,12 @@ struct fetch *fetch_find_locked(struct pfs_store *s,
 struct fetch *fetch_get_locked(struct pfs_store *s, struct pfs_store_image *img,
 			       uint64_t chunk, bool is_registered)
 	PFS_REQUIRES(s->lock);
+/** The same for a prefetch, which may not use the last buffers. */
+struct fetch *fetch_get_ahead_locked(struct pfs_store *s,
+				     struct pfs_store_image *img,
+				     uint64_t chunk) PFS_REQUIRES(s->lock);
+/** A guest asks for a chunk that is being fetched. */
+void fetch_joined_locked(struct fetch *f);
 void fetch_register_locked(struct pfs_store *s, struct fetch *f)
 	PFS_REQUIRES(s->lock);
 /** No later reader joins it. */
@@ -267,8 +303,24 @@ void fetch_put_locked(struct pfs_store *s, struct fetch *f)
 	PFS_REQUIRES(s->lock);
 
 /* --- fill.c --- */
-/** May chunks be stored at all right now? */
-bool fill_allowed_locked(struct pfs_store *s, const struct fetch *f)
+#define FILL_OK PFS_C_N
+/** Why no chunk of an image may be stored right now; FILL_OK: it may. */
+enum pfs_counter image_refusal_locked(const struct pfs_store_image *img)
+	PFS_REQUIRES(img->s->lock);
+/** Why this one may not be stored. */
+enum pfs_counter fill_refusal_locked(const struct fetch *f)
+	PFS_REQUIRES(f->img->s->lock);
+/** Not stored for that reason, or FILL_OK: for want of room; drops the owner's
+ *  reference. */
+void fill_drop_locked(struct pfs_store *s, struct fetch *f,
+		      enum pfs_counter why) PFS_REQUIRES(s->lock);
+/** Which log a fetched chunk belongs to. */
+static inline enum segment_class fill_class(const struct fetch *f)
+{
+	return f->is_prefetch && !f->is_wanted ? CLASS_PROBATION : CLASS_MAIN;
+}
+/** May fill_alloc_locked() find a slot? */
+bool fill_has_room_locked(struct pfs_store *s, enum segment_class class)
 	PFS_REQUIRES(s->lock);
 /** Slots for up to n neighbouring fetches; each gets slot and generation.
  *  Returns how many (0: no room). */

@@ -110,11 +110,41 @@ struct fetch *fetch_get_locked(struct pfs_store *s, struct pfs_store_image *img,
 	f->is_in_table = false;
 	f->is_detached = false;
 	f->is_write = false;
+	f->is_kept = false;
+	f->is_prefetch = false;
+	f->is_wanted = false;
 	f->n_refs = 1;
 	f->slot = FORMAT_SLOT_NONE;
 	if (is_registered)
 		fetch_register_locked(s, f);
 	return f;
+}
+
+/* Half of the buffers at most, and never the last eighth: a demand read finds
+ * one, also while others hold many. */
+struct fetch *fetch_get_ahead_locked(struct pfs_store *s,
+				     struct pfs_store_image *img,
+				     uint64_t chunk)
+{
+	struct fetch *f;
+
+	if (s->n_ahead >= s->n_fetch / 2 ||
+	    s->n_fetch - s->n_fetching <= s->n_fetch / 8)
+		return NULL;
+	f = fetch_get_locked(s, img, chunk, true);
+	f->is_prefetch = true;
+	s->n_ahead++;
+	return f;
+}
+
+void fetch_joined_locked(struct fetch *f)
+{
+	if (!f->is_prefetch || f->is_wanted)
+		return;
+	f->is_wanted = true;
+	pfs_count(f->state == FETCH_READY ? PFS_C_PREFETCH_HIT
+					  : PFS_C_PREFETCH_JOINED,
+		  1);
 }
 
 void fetch_detach_locked(struct pfs_store *s, struct fetch *f)
@@ -166,6 +196,7 @@ void fetch_put_locked(struct pfs_store *s, struct fetch *f)
 		return;
 	if (f->is_in_table)
 		unregister_locked(s, f);
+	s->n_ahead -= f->is_prefetch;
 	image_unref_locked(f->img);
 	f->state = FETCH_FREE;
 	f->img = NULL;

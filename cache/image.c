@@ -70,10 +70,26 @@ void image_unref_locked(struct pfs_store_image *img)
 	if (--img->n_refs)
 		return;
 	img->s->images[img->no] = NULL;
-	index_fini(&img->ix);
-	pfs_source_put(img->src);
-	free(img->holes);
-	free(img);
+	img->next_dead = img->s->dead;
+	img->s->dead = img;
+	kick_locked(img->s);
+}
+
+void images_bury(struct pfs_store *s)
+{
+	struct pfs_store_image *list, *img;
+
+	pfs_mutex_lock(&s->lock);
+	list = s->dead;
+	s->dead = NULL;
+	pfs_mutex_unlock(&s->lock);
+	while ((img = list)) {
+		list = img->next_dead;
+		index_fini(&img->ix);
+		holes_fini(img);
+		pfs_source_put(img->src);
+		free(img);
+	}
 }
 
 void slot_gone_locked(void *arg, uint32_t slot)
@@ -104,6 +120,8 @@ void pfs_store_image_detach(struct pfs_store_image *img)
 	img->is_attached = false;
 	fetch_detach_range_locked(img, 0, UINT64_MAX - 1);
 	index_del_range(&img->ix, 0, UINT64_MAX, slot_unloaded, s);
+	s->n_pinned -= img->pins.n_chunks;
+	pins_fini(&img->pins);
 	image_unref_locked(img);
 	pfs_mutex_unlock(&s->lock);
 }
@@ -127,11 +145,14 @@ int image_insert_locked(struct pfs_store_image *img, uint64_t chunk,
 
 	if (err)
 		return err;
-	if (old != FORMAT_SLOT_NONE)
+	s->slot_flags[slot] = 0;
+	if (old != FORMAT_SLOT_NONE) {
+		/* Moved, and still not read by anybody. */
+		s->slot_flags[slot] = s->slot_flags[old] & SLOT_PREFETCHED;
 		slot_gone_locked(s, old);
+	}
 	s->owner[slot] = (struct slot_owner){.image = img->no + 1,
 					     .chunk = (uint32_t)chunk};
-	s->slot_flags[slot] = 0;
 	segments_live(&s->segs, slot, 1);
 	s->n_chunks++;
 	note_dirty_locked(s);
@@ -172,13 +193,14 @@ uint64_t pfs_store_generation(struct pfs_store *s)
 static void mark_zones_locked(struct pfs_store_image *img, uint64_t first,
 			      uint64_t last, uint64_t gen)
 {
-	for (uint32_t i = 0; i < img->ix.n_zones; i++) {
-		struct zone *z = img->ix.zones[i];
-		uint64_t base = (uint64_t)z->no * PFS_ZONE_CHUNKS;
+	const struct index *ix = &img->ix;
+	uint64_t no = first / PFS_ZONE_CHUNKS;
 
-		if (base <= last && base + PFS_ZONE_CHUNKS > first)
-			z->mut_gen = gen;
-	}
+	if (no > UINT32_MAX)
+		return; /* no zone has such a number */
+	for (uint32_t i = index_zone_pos(ix, (uint32_t)no);
+	     i < ix->n_zones && ix->zones[i]->no <= last / PFS_ZONE_CHUNKS; i++)
+		ix->zones[i]->mut_gen = gen;
 }
 
 /* The one invalidation: drop, detach, and note the generation. */
@@ -250,14 +272,19 @@ static struct fetch *copy_whole_chunks(struct pfs_mutation *m, uint64_t off,
 	struct fetch *list = NULL;
 
 	for (uint64_t c = first; c < end; c++) {
-		struct fetch *f;
+		enum pfs_counter why = PFS_C_FILL_NO_ROOM;
+		struct fetch *f = NULL;
 
 		pfs_mutex_lock(&s->lock);
-		f = img->is_expelled ? NULL
-				     : fetch_get_locked(s, img, c, false);
+		if (img->is_expelled)
+			why = PFS_C_FILL_NO_IMAGE;
+		else
+			f = fetch_get_locked(s, img, c, false);
 		pfs_mutex_unlock(&s->lock);
-		if (!f)
+		if (!f) {
+			pfs_count(why, end - c);
 			break;
+		}
 		memcpy(f->buf, bytes + (c * s->g.chunk - off), s->g.chunk);
 		f->state = FETCH_READY;
 		f->is_write = true;
@@ -274,10 +301,13 @@ static void offer_chunks_locked(struct pfs_store *s, struct fetch *list,
 	while (list) {
 		struct fetch *f = list;
 
+		enum pfs_counter why = fill_refusal_locked(f);
+
 		list = f->queued;
 		f->queued = NULL;
-		if (!is_wanted || !fill_allowed_locked(s, f)) {
-			fetch_put_locked(s, f);
+		if (!is_wanted || why != FILL_OK) {
+			fill_drop_locked(s, f,
+					 is_wanted ? why : PFS_C_FILL_STALE);
 			continue;
 		}
 		fetch_register_locked(s, f);

@@ -21,8 +21,7 @@ void index_fini(struct index *ix)
 	*ix = (struct index){0};
 }
 
-/* First position whose zone number is not below no. */
-static uint32_t zone_pos(const struct index *ix, uint32_t no)
+uint32_t index_zone_pos(const struct index *ix, uint32_t no)
 {
 	uint32_t lo = 0, hi = ix->n_zones;
 
@@ -39,7 +38,7 @@ static uint32_t zone_pos(const struct index *ix, uint32_t no)
 
 struct zone *index_zone(const struct index *ix, uint32_t no)
 {
-	uint32_t pos = zone_pos(ix, no);
+	uint32_t pos = index_zone_pos(ix, no);
 
 	if (pos < ix->n_zones && ix->zones[pos]->no == no)
 		return ix->zones[pos];
@@ -69,7 +68,7 @@ static int grow_zones(struct index *ix)
 
 struct zone *index_zone_make(struct index *ix, uint32_t no)
 {
-	uint32_t pos = zone_pos(ix, no);
+	uint32_t pos = index_zone_pos(ix, no);
 	struct zone *z;
 
 	if (pos < ix->n_zones && ix->zones[pos]->no == no)
@@ -219,7 +218,7 @@ void index_del_range(struct index *ix, uint64_t first, uint64_t last,
 
 	if (first / PFS_ZONE_CHUNKS > UINT32_MAX)
 		return;
-	zi = zone_pos(ix, (uint32_t)(first / PFS_ZONE_CHUNKS));
+	zi = index_zone_pos(ix, (uint32_t)(first / PFS_ZONE_CHUNKS));
 	for (; zi < ix->n_zones && ix->zones[zi]->no <= zone_max; zi++) {
 		struct zone *z = ix->zones[zi];
 		uint64_t base = (uint64_t)z->no * PFS_ZONE_CHUNKS;

@@ -35,6 +35,8 @@ struct index {
 
 void index_fini(struct index *ix);
 
+/** First position in zones whose number is not below no. */
+uint32_t index_zone_pos(const struct index *ix, uint32_t no);
 struct zone *index_zone(const struct index *ix, uint32_t no);
 /** The zone, made if missing; NULL without memory. */
 struct zone *index_zone_make(struct index *ix, uint32_t no);

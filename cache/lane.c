@@ -129,20 +129,22 @@ struct pfs_read *pfs_lane_get(struct pfs_lane *l, uint32_t len)
 static void release(struct pfs_lane *l, struct lane_read *r)
 {
 	struct pfs_lane *home = r->home;
-	bool was_starving;
 
-	atomic_fetch_sub_explicit(&home->n_reads, 1, memory_order_relaxed);
 	if (home == l) {
+		atomic_fetch_sub_explicit(&home->n_reads, 1,
+					  memory_order_relaxed);
 		take_back(l, r);
-	} else {
-		pfs_mutex_lock(&home->lock);
-		was_starving = !home->returned;
-		r->next = home->returned;
-		home->returned = r;
-		pfs_mutex_unlock(&home->lock);
-		if (was_starving)
-			pfs_lane_wake(home);
+		return;
 	}
+	/* A lane may be destroyed once it has no reads: pfs_lane_destroy()
+	 * waits for the end of this. */
+	pfs_mutex_lock(&home->lock);
+	atomic_fetch_sub_explicit(&home->n_reads, 1, memory_order_relaxed);
+	if (!home->returned)
+		pfs_lane_wake(home);
+	r->next = home->returned;
+	home->returned = r;
+	pfs_mutex_unlock(&home->lock);
 }
 
 void pfs_lane_put(struct pfs_lane *l, struct pfs_read *pub)
@@ -175,7 +177,8 @@ struct lane_read *read_twin(struct pfs_lane *l, struct lane_read *r)
 
 static void finish(struct pfs_lane *l, struct lane_read *r, int err)
 {
-	l->reply(l->arg, &r->pub, err);
+	/* Its home's: a prefetcher's lane has none of its own. */
+	r->home->reply(r->home->arg, &r->pub, err);
 	release(l, r);
 }
 
@@ -298,6 +301,8 @@ static void plan_part_locked(struct pfs_lane *l, struct lane_read *r,
 		return;
 	}
 	p->fetch = fetch_find_locked(s, img, p->chunk);
+	if (p->fetch)
+		fetch_joined_locked(p->fetch);
 	if (p->fetch && p->fetch->state == FETCH_READY) {
 		p->kind = PART_COPY;
 		p->fetch->n_refs++;
@@ -480,22 +485,21 @@ static void lane_done(struct pfs_lane **l)
 	pfs_lane_destroy(*l);
 }
 
-int pfs_lane_create(const struct pfs_lane_config *cfg, struct pfs_lane **out)
+int lane_create(struct pfs_store *s, uint32_t n_small, uint32_t n_big,
+		struct pfs_lane **out)
 {
 	PFS_AUTO(lane_done) struct pfs_lane *l = pfs_zalloc(1, sizeof(*l));
 	int err;
 
 	if (!l)
 		return -ENOMEM;
-	l->s = cfg->store;
-	l->reply = cfg->reply;
-	l->arg = cfg->arg;
-	l->n_small = cfg->n_small ? cfg->n_small : N_SMALL_DEFAULT;
-	l->n_big = cfg->n_big ? cfg->n_big : N_BIG_DEFAULT;
+	l->s = s;
+	l->n_small = n_small;
+	l->n_big = n_big;
 	l->runs_tail = &l->runs;
 	pfs_mutex_init(&l->lock, PFS_RANK_LANE);
 	err = ring_init(&l->ring, RING_ENTRIES);
-	if (!err)
+	if (!err && n_small + n_big)
 		err = init_reads(l);
 	if (!err && l->s)
 		err = fetch_ios_init(l);
@@ -504,6 +508,19 @@ int pfs_lane_create(const struct pfs_lane_config *cfg, struct pfs_lane **out)
 	if (l->s && l->s->is_direct)
 		ring_register(&l->ring, l->mem, l->mem_len, l->s->fd);
 	*out = pfs_take(&l);
+	return 0;
+}
+
+int pfs_lane_create(const struct pfs_lane_config *cfg, struct pfs_lane **out)
+{
+	int err = lane_create(cfg->store,
+			      cfg->n_small ? cfg->n_small : N_SMALL_DEFAULT,
+			      cfg->n_big ? cfg->n_big : N_BIG_DEFAULT, out);
+
+	if (err)
+		return err;
+	(*out)->reply = cfg->reply;
+	(*out)->arg = cfg->arg;
 	return 0;
 }
 
@@ -522,6 +539,8 @@ void pfs_lane_destroy(struct pfs_lane *l)
 {
 	if (!l)
 		return;
+	pfs_mutex_lock(&l->lock);
+	pfs_mutex_unlock(&l->lock);
 	ring_fini(&l->ring);
 	free_twins(l, l->free_small);
 	free_twins(l, l->free_big);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /**
- * cache/lane_core.h - the inside of a lane, shared by its three files.
+ * cache/lane_core.h - the inside of a lane, shared by its files.
  *
  *   lane.c        requests, planning, completion, the past-the-store read
  *   lane_hit.c    reading slots and checking them; stalls
  *   lane_fetch.c  reading chunks from the source and storing them
+ *   prefetch.c    a lane without reads, for fetches that others start
  *
  * A read is cut into one part for each chunk it touches.  n_pending counts the
  * asynchronous parts under way and one for the planner; whoever brings it to 0,
- * on whichever lane, completes the read there.
+ * on whichever lane, completes the read there and hands it to the reply of its
+ * home lane.
  */
 #ifndef PFS_CACHE_LANE_CORE_H
 #define PFS_CACHE_LANE_CORE_H
@@ -20,7 +22,8 @@
 #include "source.h"
 
 #define LANE_SMALL_LEN PFS_KIB(64)
-#define FETCH_GROUP_MAX 16u /* neighbouring chunks in one source read */
+/* Neighbouring chunks in one source read. */
+#define FETCH_GROUP_MAX ((uint32_t)(PFS_READ_MAX / PFS_CHUNK_MIN))
 
 enum part_kind {
 	PART_HIT,  /* resident: read its slot */
@@ -79,12 +82,23 @@ struct lane_read {
 	struct iovec direct_iov;
 };
 
+/* Neighbouring chunks to be fetched ahead. */
+struct prefetch_job {
+	struct prefetch_job *next; /* free list; queue */
+	struct pfs_prefetcher *home;
+	uint64_t tag;
+	uint32_t n;
+	struct fetch *f[FETCH_GROUP_MAX];
+};
+
 /* One read of the source, then one write of the store, for a group. */
 struct fetch_io {
 	struct ring_op op;
 	struct fetch_io *next; /* free list */
 	struct pfs_lane *lane;
-	struct pfs_source *src; /* borrowed from the image, which is held */
+	struct pfs_source *src;   /* borrowed from the image, which is held */
+	struct prefetch_job *job; /* NULL: a guest waits */
+	uint64_t start_ns;
 	uint32_t n;
 	struct fetch *f[FETCH_GROUP_MAX];
 	struct iovec iov[FETCH_GROUP_MAX], left[FETCH_GROUP_MAX];
@@ -94,8 +108,8 @@ struct fetch_io {
 };
 
 struct pfs_lane {
-	struct pfs_store *s; /* may be NULL */
-	void (*reply)(void *arg, struct pfs_read *r, int err);
+	struct pfs_store *s;                                   /* may be NULL */
+	void (*reply)(void *arg, struct pfs_read *r, int err); /* its reads' */
 	void *arg;
 	struct ring ring;
 	uint8_t *mem; /* all reads' buffers */
@@ -122,6 +136,9 @@ static inline struct lane_read *read_of(struct pfs_read *pub)
 }
 
 /* --- lane.c --- */
+/** A lane with room for so many reads, maybe none, and no reply yet. */
+int lane_create(struct pfs_store *s, uint32_t n_small, uint32_t n_big,
+		struct pfs_lane **out) PFS_MUST_CHECK;
 /** One asynchronous part of r is over; l is the lane of this thread. */
 void read_part_done(struct pfs_lane *l, struct lane_read *r);
 void read_direct(struct pfs_lane *l, struct lane_read *r);
@@ -145,5 +162,16 @@ void hits_check_stall(struct pfs_lane *l);
 int fetch_ios_init(struct pfs_lane *l) PFS_MUST_CHECK;
 /** Start reading the chunks that r has to fetch itself. */
 void fetches_start(struct pfs_lane *l, struct lane_read *r);
+/** Start reading the job's chunks, which are registered. */
+void fetches_start_job(struct pfs_lane *l, struct prefetch_job *job);
+/** Chunks that one source read may bring. */
+static inline uint32_t fetch_group_max(const struct pfs_store *s)
+{
+	return (uint32_t)(PFS_READ_MAX / s->g.chunk);
+}
+
+/* --- prefetch.c --- */
+/** The job's source read is over, its readers are answered; frees the job. */
+void prefetch_ended(struct prefetch_job *job, int err, uint64_t latency_ns);
 
 #endif

@@ -71,37 +71,46 @@ static void store_run(struct fetch_io *io, struct fetch **f, uint32_t n)
 		    io->iov, n, geometry_slot_off(&s->g, f[0]->slot));
 }
 
-static void drop_fetch_locked(struct pfs_store *s, struct fetch *f)
-	PFS_REQUIRES(s->lock)
+/* How many of the first of n belong into one run of slots.  0: the first is
+ * not to be stored, for that reason. */
+static uint32_t storable_locked(struct fetch **f, uint32_t n,
+				enum pfs_counter *why)
+	PFS_REQUIRES(f[0]->img->s->lock)
 {
-	pfs_count(f->is_detached ? PFS_C_FILL_STALE : PFS_C_FILL_NO_ROOM, 1);
-	fetch_put_locked(s, f);
+	uint32_t got = 0;
+
+	*why = fill_refusal_locked(f[0]);
+	while (got < n && fill_refusal_locked(f[got]) == FILL_OK &&
+	       fill_class(f[got]) == fill_class(f[0]))
+		got++;
+	return got;
 }
 
 /* Store as many neighbours at a time as one run of free slots takes. */
 static void store_group(struct pfs_lane *l, struct fetch **f, uint32_t n)
 {
 	struct pfs_store *s = l->s;
-	uint32_t i = 0;
 
-	while (i < n) {
+	while (n) {
 		struct fetch_io *io = io_get(l);
-		uint32_t got = 0, want = 0;
+		uint32_t got = 0, want;
+		enum pfs_counter why;
 
 		pfs_mutex_lock(&s->lock);
-		while (i + want < n && fill_allowed_locked(s, f[i + want]))
-			want++;
+		want = storable_locked(f, n, &why);
 		if (io && want)
-			got = fill_alloc_locked(s, f + i, want, CLASS_MAIN,
+			got = fill_alloc_locked(s, f, want, fill_class(f[0]),
 						false);
 		if (!got)
-			drop_fetch_locked(s, f[i]);
+			fill_drop_locked(s, f[0], why);
 		pfs_mutex_unlock(&s->lock);
 		if (got)
-			store_run(io, f + i, got);
+			store_run(io, f, got);
 		else if (io)
 			io_put(io);
-		i += got ? got : 1;
+		got = PFS_MAX(got, 1u);
+		f += got;
+		n -= got;
 	}
 }
 
@@ -134,40 +143,61 @@ static void answer(struct pfs_lane *l, struct fetch_wait *list,
 	}
 }
 
+/* Nothing will come of them: readers go to the source. */
+static void give_up(struct pfs_lane *l, struct fetch **f, uint32_t n,
+		    enum pfs_counter why)
+{
+	struct pfs_store *s = l->s;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct fetch_wait *list;
+
+		pfs_count(why, 1);
+		pfs_mutex_lock(&s->lock);
+		fetch_detach_locked(s, f[i]);
+		list = take_waiters_locked(f[i]);
+		pfs_mutex_unlock(&s->lock);
+		answer(l, list, NULL);
+		pfs_mutex_lock(&s->lock);
+		fetch_put_locked(s, f[i]);
+		pfs_mutex_unlock(&s->lock);
+	}
+}
+
 static void fetch_failed(struct fetch_io *io, int err)
 {
-	struct pfs_lane *l = io->lane;
-	struct pfs_store *s = l->s;
+	struct prefetch_job *job = io->job;
 
 	pfs_log_limited(PFS_LOG_WARNING, "fetch",
 			"image %llu chunk %llu: %s; readers go to the source",
 			(unsigned long long)io->f[0]->img->id,
 			(unsigned long long)io->f[0]->chunk, strerror(-err));
-	for (uint32_t i = 0; i < io->n; i++) {
-		struct fetch *f = io->f[i];
-		struct fetch_wait *list;
-
-		pfs_count(PFS_C_FETCH_ERROR, 1);
-		pfs_mutex_lock(&s->lock);
-		fetch_detach_locked(s, f);
-		list = take_waiters_locked(f);
-		pfs_mutex_unlock(&s->lock);
-		answer(l, list, NULL);
-		pfs_mutex_lock(&s->lock);
-		fetch_put_locked(s, f);
-		pfs_mutex_unlock(&s->lock);
-	}
+	give_up(io->lane, io->f, io->n, PFS_C_FETCH_ERROR);
+	if (job)
+		prefetch_ended(job, err, pfs_now_ns() - io->start_ns);
 	io_put(io);
+}
+
+static void note_latency(struct pfs_store *s, enum fetch_kind kind, uint64_t ns)
+{
+	unsigned int log2 = 63u - (unsigned int)__builtin_clzll(ns | 1);
+
+	atomic_fetch_add_explicit(
+		&s->latency[kind][PFS_MIN(log2, PFS_LATENCY_BUCKETS - 1)], 1,
+		memory_order_relaxed);
 }
 
 static void fetch_arrived(struct fetch_io *io)
 {
 	struct fetch_wait *list[FETCH_GROUP_MAX];
 	struct fetch *f[FETCH_GROUP_MAX];
+	struct prefetch_job *job = io->job;
 	struct pfs_lane *l = io->lane;
 	struct pfs_store *s = l->s;
+	uint64_t ns = pfs_now_ns() - io->start_ns;
 	uint32_t n = io->n;
 
+	note_latency(s, job ? FETCH_AHEAD : FETCH_DEMAND, ns);
 	(void)pfs_fault_check(PFS_FP_FETCH_READ);
 	memcpy(f, io->f, n * sizeof(*f));
 	io_put(io);
@@ -179,6 +209,8 @@ static void fetch_arrived(struct fetch_io *io)
 	pfs_mutex_unlock(&s->lock);
 	for (uint32_t i = 0; i < n; i++)
 		answer(l, list[i], f[i]);
+	if (job)
+		prefetch_ended(job, 0, ns);
 	(void)pfs_fault_check(PFS_FP_FETCH_REPLIED);
 	store_group(l, f, n);
 }
@@ -221,6 +253,8 @@ static void fetch_done(struct ring_op *op, int res)
 		return;
 	}
 	pfs_count(PFS_C_FETCH_BYTES, (uint64_t)res);
+	if (io->job)
+		pfs_count(PFS_C_PREFETCH_FETCHED, (uint64_t)res);
 	io->n_done += (uint32_t)res;
 	if (res && io->n_done < io->len) {
 		read_rest(io);
@@ -230,56 +264,57 @@ static void fetch_done(struct ring_op *op, int res)
 	fetch_arrived(io);
 }
 
-static void fetch_group(struct pfs_lane *l, struct part *p, uint32_t n)
+/* Read n registered neighbours in one piece; job may be NULL.  False: too much
+ * is in flight. */
+static bool fetch_group(struct pfs_lane *l, struct fetch **f, uint32_t n,
+			struct prefetch_job *job)
 {
-	struct pfs_store *s = l->s;
+	uint32_t chunk = l->s->g.chunk;
 	struct fetch_io *io = io_get(l);
 
 	if (!io) {
-		/* Too much in flight: the reader goes to the source. */
-		for (uint32_t i = 0; i < n; i++) {
-			struct fetch_wait *list;
-
-			pfs_mutex_lock(&s->lock);
-			fetch_detach_locked(s, p[i].fetch);
-			list = take_waiters_locked(p[i].fetch);
-			pfs_mutex_unlock(&s->lock);
-			answer(l, list, NULL);
-			pfs_mutex_lock(&s->lock);
-			drop_fetch_locked(s, p[i].fetch);
-			pfs_mutex_unlock(&s->lock);
-		}
-		return;
+		give_up(l, f, n, PFS_C_FETCH_CROWDED);
+		return false;
 	}
+	io->job = job;
+	io->start_ns = pfs_now_ns();
 	io->n = n;
 	io->n_done = 0;
-	io->len = n * s->g.chunk;
-	io->off = p->chunk * s->g.chunk;
-	io->src = p->fetch->img->src;
+	io->len = n * chunk;
+	io->off = f[0]->chunk * chunk;
+	io->src = f[0]->img->src;
 	for (uint32_t i = 0; i < n; i++) {
-		io->f[i] = p[i].fetch;
-		io->iov[i] = (struct iovec){.iov_base = p[i].fetch->buf,
-					    .iov_len = s->g.chunk};
+		io->f[i] = f[i];
+		io->iov[i] =
+			(struct iovec){.iov_base = f[i]->buf, .iov_len = chunk};
 	}
-	pfs_count(PFS_C_FETCHES, n);
+	pfs_count(job ? PFS_C_PREFETCH_FETCHES : PFS_C_FETCHES, n);
 	read_rest(io);
+	return true;
 }
 
 void fetches_start(struct pfs_lane *l, struct lane_read *r)
 {
-	uint32_t max = PFS_MIN((uint32_t)(PFS_READ_MAX / l->s->g.chunk),
-			       FETCH_GROUP_MAX);
-	uint32_t n_parts = r->n_parts, i = 0;
+	uint32_t max = fetch_group_max(l->s), n_parts = r->n_parts, i = 0;
 
 	(void)pfs_fault_check(PFS_FP_FETCH_BEGIN);
 	while (i < n_parts) {
+		struct fetch *f[FETCH_GROUP_MAX];
 		uint32_t n = 0;
 
-		while (i + n < n_parts && n < max &&
-		       r->parts[i + n].kind == PART_OWN)
-			n++;
+		for (; i < n_parts && n < max && r->parts[i].kind == PART_OWN;
+		     i++)
+			f[n++] = r->parts[i].fetch;
 		if (n)
-			fetch_group(l, &r->parts[i], n);
-		i += n ? n : 1;
+			(void)fetch_group(l, f, n, NULL);
+		else
+			i++;
 	}
+}
+
+void fetches_start_job(struct pfs_lane *l, struct prefetch_job *job)
+{
+	(void)pfs_fault_check(PFS_FP_FETCH_BEGIN);
+	if (!fetch_group(l, job->f, job->n, job))
+		prefetch_ended(job, -EBUSY, 0);
 }

@@ -44,7 +44,9 @@ void hit_plan_locked(struct pfs_lane *l, struct lane_read *r, struct part *p,
 				       .chunk = p->chunk,
 				       .gen = gen};
 	segments_busy(&s->segs, slot);
-	s->slot_flags[slot] |= SLOT_HIT;
+	if (s->slot_flags[slot] & SLOT_PREFETCHED)
+		pfs_count(PFS_C_PREFETCH_HIT, 1);
+	s->slot_flags[slot] = SLOT_HIT;
 	if (!r->is_pinning)
 		r->pub.img->n_refs++; /* a read left behind may outlive it */
 	r->is_pinning = true;
@@ -242,7 +244,7 @@ bool hits_check(struct pfs_lane *l, struct lane_read *r)
 	bool failed =
 		atomic_load_explicit(&r->wants_direct, memory_order_relaxed);
 	bool is_good = true;
-	uint32_t n = 0;
+	uint32_t n = 0, n_good = 0;
 
 	for (uint32_t i = 0; i < r->n_parts; i++) {
 		struct part *p = &r->parts[i];
@@ -255,6 +257,8 @@ bool hits_check(struct pfs_lane *l, struct lane_read *r)
 			p->is_bad = false;
 		else
 			p->is_bad = !check_part(l->s, p);
+		if (!p->is_bad)
+			n_good += p->len;
 		if (p->is_bad) {
 			is_good = false;
 			pfs_log_limited(PFS_LOG_WARNING, "store",
@@ -266,7 +270,7 @@ bool hits_check(struct pfs_lane *l, struct lane_read *r)
 	}
 	if (!failed) {
 		pfs_count(PFS_C_BLOCKS_READ, n);
-		pfs_count(PFS_C_HIT_BYTES, (uint64_t)n * PFS_BLOCK_SIZE);
+		pfs_count(PFS_C_HIT_BYTES, n_good);
 	}
 
 	pfs_mutex_lock(&l->s->lock);

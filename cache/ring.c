@@ -160,16 +160,16 @@ static void shorten(struct ring_op *op, uint64_t len)
 	op->n_iov = 1;
 }
 
-/* A write that claims success now and reaches the disk later: the I/O layer's
- * synchronous call owns a copy of the bytes. */
+/* A write that claims success now and reaches the disk later: the I/O layer
+ * owns a copy of the bytes. */
 static void write_late(struct ring_op *op)
 {
 	uint64_t off = op->off;
 
 	for (unsigned int i = 0; i < op->n_iov; i++) {
-		ssize_t n =
-			pfs_io_pwrite(op->point, op->fd, op->iov[i].iov_base,
-				      op->iov[i].iov_len, off);
+		ssize_t n = pfs_io_pwrite_late(op->fd, op->iov[i].iov_base,
+					       op->iov[i].iov_len, off,
+					       op->fault.arg);
 		(void)n; /* lost is what this fault is about */
 		off += op->iov[i].iov_len;
 	}

@@ -72,6 +72,7 @@ int pfs_store_image_load(struct pfs_store_image *img, uint32_t zone,
 /* Zones of one batch, remembered until it is committed. */
 struct saving {
 	struct pfs_store *s;
+	bool has_segments; /* the segment table went along */
 	uint32_t n;
 	struct {
 		struct pfs_store_image *img; /* one reference */
@@ -148,6 +149,10 @@ static void zones_saved(void *arg, int err)
 	if (err) {
 		s->n_save_failures++;
 		s->save_err = err;
+		if (v->has_segments) {
+			s->segments_dirty = true;
+			note_dirty_locked(s);
+		}
 	}
 	pfs_cond_broadcast(&s->saved);
 	kick_locked(s); /* it may have waited for this to save more */
@@ -246,8 +251,10 @@ int store_save_zones(struct pfs_store *s, struct pfs_store_image *img,
 		pfs_mutex_unlock(&s->lock);
 		goto out;
 	}
-	if (!err)
+	if (!err) {
+		v->has_segments = v->n || s->segments_dirty;
 		s->segments_dirty = false;
+	}
 	s->n_saving++;
 	*n = v->n;
 	pfs_mutex_unlock(&s->lock);

@@ -73,12 +73,17 @@ static uint32_t take_free(struct segments *s)
 	return SEGMENT_NONE;
 }
 
+bool segments_may_open(const struct segments *s, bool is_reinsertion)
+{
+	return s->n_free > (is_reinsertion ? 0 : RESERVE);
+}
+
 static uint32_t open_segment(struct segments *s, enum segment_class class,
 			     uint64_t gen, bool is_reinsertion)
 {
 	uint32_t seg;
 
-	if (s->n_free <= (is_reinsertion ? 0 : RESERVE))
+	if (!segments_may_open(s, is_reinsertion))
 		return SEGMENT_NONE;
 	seg = take_free(s);
 	s->row[seg] = (struct segment_row){
@@ -101,6 +106,10 @@ uint32_t segments_alloc(struct segments *s, enum segment_class class,
 	struct segment *sg;
 	uint32_t n;
 
+	/* The one kept back is open now: what is left of it is for the chunks
+	 * of the leaving segment too. */
+	if (class == CLASS_MAIN && !is_reinsertion && s->n_free < RESERVE)
+		return 0;
 	if (seg == SEGMENT_NONE)
 		seg = open_segment(s, class, gen, is_reinsertion);
 	if (seg == SEGMENT_NONE)

@@ -65,6 +65,9 @@ uint32_t segments_alloc(struct segments *s, enum segment_class class,
 			uint32_t want, uint64_t gen, bool is_reinsertion,
 			uint32_t *first_slot);
 
+/** Could segments_alloc() open another segment? */
+bool segments_may_open(const struct segments *s, bool is_reinsertion);
+
 static inline uint32_t segments_of(const struct segments *s, uint32_t slot)
 {
 	return slot / s->g.segment_slots;

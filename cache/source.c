@@ -35,6 +35,7 @@ static const struct source_ops file_ops = {
 int pfs_source_from_fd(int fd, struct pfs_source **out)
 {
 	struct file_source *f = pfs_zalloc(1, sizeof(*f));
+	int flags;
 
 	if (!f)
 		return -ENOMEM;
@@ -45,6 +46,11 @@ int pfs_source_from_fd(int fd, struct pfs_source **out)
 		free(f);
 		return err;
 	}
+	/* io_uring takes O_NONBLOCK by its word even on a regular file: a read
+	 * that has to wait would fail with EAGAIN. */
+	flags = fcntl(f->fd, F_GETFL);
+	if (flags >= 0 && (flags & O_NONBLOCK))
+		(void)fcntl(f->fd, F_SETFL, flags & ~O_NONBLOCK);
 	f->base.ops = &file_ops;
 	atomic_store(&f->base.n_refs, 1);
 	*out = &f->base;

@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 
 #define HEADER_CACHE_DEFAULT PFS_MIB(32)
-#define FETCH_MEM_DEFAULT PFS_MIB(16)
+#define FETCH_MEM_DEFAULT PFS_MIB(32)
 #define FETCH_MIN 32u
 #define FREE_SHARE 10u /* default size: a tenth of the free space */
 
@@ -356,6 +356,7 @@ int pfs_store_open(const struct pfs_store_config *cfg, struct pfs_store **out)
 	s->catalog = cfg->catalog;
 	s->gens = cfg->gens;
 	s->zone_saved = cfg->zone_saved;
+	s->unread = cfg->unread;
 	s->arg = cfg->arg;
 	s->g.chunk = cfg->chunk;
 	pfs_mutex_init(&s->lock, PFS_RANK_STORE);
@@ -388,6 +389,7 @@ void pfs_store_close(struct pfs_store *s)
 	if (!s)
 		return;
 	upkeep_stop(s);
+	images_bury(s);
 	destroy(s);
 }
 
@@ -478,9 +480,22 @@ void pfs_store_status(struct pfs_store *s, struct pfs_store_status *out)
 	for (uint32_t i = 0; i < s->n_images; i++)
 		if (s->images[i])
 			out->index_bytes += s->images[i]->ix.bytes;
+	out->n_pinned = s->n_pinned;
 	out->n_fetching = s->n_fetching;
 	out->generation = s->gen;
 	pfs_mutex_unlock(&s->lock);
+}
+
+static void read_buckets(_Atomic uint64_t *in, uint64_t *out)
+{
+	for (uint32_t i = 0; i < PFS_LATENCY_BUCKETS; i++)
+		out[i] = atomic_load_explicit(&in[i], memory_order_relaxed);
+}
+
+void pfs_store_latency(struct pfs_store *s, struct pfs_store_latency *out)
+{
+	read_buckets(s->latency[FETCH_DEMAND], out->demand);
+	read_buckets(s->latency[FETCH_AHEAD], out->prefetch);
 }
 
 struct residency {
@@ -527,6 +542,23 @@ static int find_epoch(void *arg, const struct pfs_image_row *row,
 	return 1;
 }
 
+static void count_image_locked(struct residency *r,
+			       const struct pfs_store_image *img)
+	PFS_REQUIRES(r->s->lock)
+{
+	if (r->n == 1) { /* the usual question needs no walk */
+		r->out[0] = (uint32_t)PFS_MIN(img->ix.n_chunks, r->n_chunks);
+		return;
+	}
+	for (uint32_t i = 0; i < img->ix.n_zones; i++) {
+		const struct zone *z = img->ix.zones[i];
+
+		for (uint32_t j = 0; j < z->n; j++)
+			count_chunk(r, (uint64_t)z->no * PFS_ZONE_CHUNKS +
+					       z->idx[j]);
+	}
+}
+
 static bool count_attached(struct residency *r)
 {
 	struct pfs_store *s = r->s;
@@ -539,12 +571,7 @@ static bool count_attached(struct residency *r)
 		if (!img || img->id != r->image || !img->is_attached)
 			continue;
 		found = true;
-		for (uint32_t j = 0; j < img->ix.n_zones; j++)
-			for (uint32_t k = 0; k < img->ix.zones[j]->n; k++)
-				count_chunk(r,
-					    (uint64_t)img->ix.zones[j]->no *
-							    PFS_ZONE_CHUNKS +
-						    img->ix.zones[j]->idx[k]);
+		count_image_locked(r, img);
 	}
 	pfs_mutex_unlock(&s->lock);
 	return found;

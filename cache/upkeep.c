@@ -3,8 +3,9 @@
  * The upkeep thread: all that keeps a store in shape and may block on it.
  * In each round, in this order: bytes of writes are stored, a segment leaves
  * when few are free, headers are written, zone rows saved, generations
- * reserved, and a store that was put aside is probed.  It sleeps until kicked
- * or until the next of its deadlines.
+ * reserved, a store that was put aside is probed, and images that nobody uses
+ * any more are freed.  It sleeps until kicked or until the next of its
+ * deadlines.
  */
 #include "core.h"
 
@@ -23,7 +24,7 @@ struct upkeep {
 	uint8_t *page;    /* one block, aligned */
 	uint8_t *headers; /* g.headers_len, aligned */
 	uint32_t *sums;
-	uint32_t *hits;      /* slots of the leaving segment to keep */
+	uint32_t *kept;      /* slots of the leaving segment to keep */
 	uint64_t probe_ns;   /* when next */
 	uint64_t probe_wait; /* doubles while probes fail */
 	bool gens_failed;
@@ -57,22 +58,18 @@ static void write_slot(struct pfs_store *s, struct fetch *f)
 
 static void store_one(struct pfs_store *s, struct fetch *f)
 {
-	uint32_t got;
+	enum pfs_counter why;
+	uint32_t got = 0;
 
 	pfs_mutex_lock(&s->lock);
-	got = fill_allowed_locked(s, f)
-		      ? fill_alloc_locked(s, &f, 1, CLASS_MAIN, false)
-		      : 0;
-	if (!got) {
-		pfs_count(f->is_detached ? PFS_C_FILL_STALE
-					 : PFS_C_FILL_NO_ROOM,
-			  1);
-		fetch_put_locked(s, f);
-	}
-	pfs_mutex_unlock(&s->lock);
+	why = fill_refusal_locked(f);
+	if (why == FILL_OK)
+		got = fill_alloc_locked(s, &f, 1, CLASS_MAIN, false);
 	if (!got)
-		return;
-	write_slot(s, f);
+		fill_drop_locked(s, f, why);
+	pfs_mutex_unlock(&s->lock);
+	if (got)
+		write_slot(s, f);
 }
 
 static void store_writes(struct pfs_store *s)
@@ -98,32 +95,74 @@ static struct pfs_store_image *owner_locked(struct pfs_store *s, uint32_t slot)
 				    : NULL;
 }
 
-/* Take the victim's chunks out of the index but for those that were hit, at
- * most half of it: those are listed in u->hits. */
-static uint32_t strip_locked(struct upkeep *u, uint32_t seg, bool keep_hits)
+static bool is_pinned_locked(struct pfs_store *s, uint32_t slot)
+	PFS_REQUIRES(s->lock)
+{
+	const struct pfs_store_image *img = owner_locked(s, slot);
+
+	return img && pins_has(&img->pins, s->owner[slot].chunk);
+}
+
+/* A chunk leaves for good. */
+static void evict_slot_locked(struct pfs_store *s, uint32_t slot)
+	PFS_REQUIRES(s->lock)
+{
+	struct pfs_store_image *img = owner_locked(s, slot);
+	uint64_t chunk = s->owner[slot].chunk;
+
+	if (s->slot_flags[slot] & SLOT_PREFETCHED) {
+		pfs_count(PFS_C_PREFETCH_UNREAD, 1);
+		if (s->unread)
+			s->unread(s->arg, img->id, chunk);
+	}
+	if (is_pinned_locked(s, slot))
+		pfs_count(PFS_C_EVICT_PINNED, 1);
+	image_drop_slot_locked(img, chunk, slot);
+	pfs_count(PFS_C_EVICT_CHUNKS, 1);
+}
+
+static uint32_t n_pinned_locked(struct pfs_store *s, uint32_t seg)
+	PFS_REQUIRES(s->lock)
+{
+	uint32_t first = seg * s->g.segment_slots, n = 0;
+
+	for (uint32_t i = 0; s->n_pinned && i < s->g.segment_slots; i++)
+		n += is_pinned_locked(s, first + i);
+	return n;
+}
+
+/* Take the victim's chunks out of the index but for those to be kept, which
+ * are listed in u->kept: what is pinned, and what was hit as long as that makes
+ * at most half of it.  Even a segment full of pinned chunks can leave, since a
+ * free one is held back for them; and as pins cover half of the store at most,
+ * others leave before the same chunks come round again. */
+static uint32_t strip_locked(struct upkeep *u, uint32_t seg, bool keep)
 	PFS_REQUIRES(u->s->lock)
 {
 	struct pfs_store *s = u->s;
-	uint32_t first = seg * s->g.segment_slots, n_hits = 0;
+	uint32_t first = seg * s->g.segment_slots, n = 0;
+	uint32_t n_most = s->g.segment_slots / 2;
+	uint32_t n_hits = n_most - PFS_MIN(n_most, n_pinned_locked(s, seg));
 
-	for (uint32_t i = 0; i < s->g.segment_slots; i++) {
-		uint32_t slot = first + i;
-		struct pfs_store_image *img = owner_locked(s, slot);
+	for (uint32_t slot = first; slot < first + s->g.segment_slots; slot++) {
+		bool is_pinned = is_pinned_locked(s, slot);
 
-		if (!img)
+		if (!owner_locked(s, slot))
 			continue;
-		if (keep_hits && (s->slot_flags[slot] & SLOT_HIT) &&
-		    n_hits < s->g.segment_slots / 2) {
-			u->hits[n_hits++] = slot;
-			continue;
+		if (keep && !is_pinned && (s->slot_flags[slot] & SLOT_HIT) &&
+		    n_hits) {
+			n_hits--;
+			u->kept[n++] = slot;
+		} else if (keep && is_pinned) {
+			u->kept[n++] = slot;
+		} else {
+			evict_slot_locked(s, slot);
 		}
-		image_drop_slot_locked(img, s->owner[slot].chunk, slot);
-		pfs_count(PFS_C_EVICT_CHUNKS, 1);
 	}
-	return n_hits;
+	return n;
 }
 
-/* Copy one chunk that was hit into the main log, unless it left the index (a
+/* Copy one chunk to be kept into the main log, unless it left the index (a
  * mutation) meanwhile. */
 static void reinsert(struct upkeep *u, uint32_t slot)
 {
@@ -144,9 +183,10 @@ static void reinsert(struct upkeep *u, uint32_t slot)
 		f = fetch_get_locked(s, img, id.chunk, false);
 	}
 	/* Registered only if nobody fetches it: joiners get its bytes. */
-	if (f && !fetch_find_locked(s, img, id.chunk))
+	if (f && !fetch_find_locked(s, img, id.chunk)) {
+		f->is_kept = true;
 		fetch_register_locked(s, f);
-	else if (f) {
+	} else if (f) {
 		fetch_put_locked(s, f);
 		f = NULL;
 	}
@@ -157,7 +197,7 @@ static void reinsert(struct upkeep *u, uint32_t slot)
 	n = slot_read_checked(s, slot, &id, f->buf, u->page, u->sums);
 	pfs_mutex_lock(&s->lock);
 	f->state = FETCH_READY;
-	if (n || !fill_allowed_locked(s, f) ||
+	if (n || fill_refusal_locked(f) != FILL_OK ||
 	    !fill_alloc_locked(s, &f, 1, CLASS_MAIN, true)) {
 		fetch_detach_locked(s, f);
 		fetch_put_locked(s, f);
@@ -166,7 +206,6 @@ static void reinsert(struct upkeep *u, uint32_t slot)
 	pfs_mutex_unlock(&s->lock);
 	if (!f)
 		return;
-	pfs_count(PFS_C_EVICT_REINSERTED, 1);
 	write_slot(s, f);
 }
 
@@ -197,7 +236,7 @@ static void evict(struct upkeep *u)
 {
 	struct pfs_store *s = u->s;
 	struct headers_active *a;
-	uint32_t seg, n_hits = 0;
+	uint32_t seg, n_kept = 0;
 	bool is_idle;
 
 	pfs_mutex_lock(&s->lock);
@@ -205,15 +244,15 @@ static void evict(struct upkeep *u)
 	if (seg == SEGMENT_NONE && segments_want_victim(&s->segs)) {
 		seg = segments_victim(&s->segs);
 		if (seg != SEGMENT_NONE)
-			n_hits = strip_locked(u, seg, true);
+			n_kept = strip_locked(u, seg, true);
 		s->leaving = seg;
 	}
 	pfs_mutex_unlock(&s->lock);
 	if (seg == SEGMENT_NONE)
 		return;
 
-	for (uint32_t i = 0; i < n_hits; i++)
-		reinsert(u, u->hits[i]);
+	for (uint32_t i = 0; i < n_kept; i++)
+		reinsert(u, u->kept[i]);
 
 	pfs_mutex_lock(&s->lock);
 	strip_locked(u, seg, false);
@@ -434,7 +473,7 @@ static void free_buffers(struct upkeep *u)
 	free(u->page);
 	free(u->headers);
 	free(u->sums);
-	free(u->hits);
+	free(u->kept);
 	free(u);
 }
 
@@ -452,6 +491,7 @@ static void *upkeep_main(void *arg)
 		save_rows(s);
 		reserve_gens(u);
 		probe(u);
+		images_bury(s);
 	}
 	store_writes(s); /* is_stopping: they are only put back */
 	save_all(u);
@@ -471,8 +511,8 @@ int upkeep_start(struct pfs_store *s)
 	u->page = aligned_alloc(PFS_BLOCK_SIZE, PFS_BLOCK_SIZE);
 	u->headers = aligned_alloc(PFS_BLOCK_SIZE, s->g.headers_len);
 	u->sums = pfs_zalloc(s->g.blks, sizeof(*u->sums));
-	u->hits = pfs_zalloc(s->g.segment_slots, sizeof(*u->hits));
-	err = u->page && u->headers && u->sums && u->hits
+	u->kept = pfs_zalloc(s->g.segment_slots, sizeof(*u->kept));
+	err = u->page && u->headers && u->sums && u->kept
 		      ? pfs_thread_start(&s->upkeep, "pfs-upkeep", upkeep_main,
 					 u)
 		      : -ENOMEM;

@@ -17,7 +17,7 @@
 struct pfs_source;
 
 /** A regular file: fd must be open for reading, without O_DIRECT; it is
- *  duplicated.  One reference. */
+ *  duplicated, and O_NONBLOCK is cleared on both.  One reference. */
 int pfs_source_from_fd(int fd, struct pfs_source **out) PFS_MUST_CHECK;
 struct pfs_source *pfs_source_get(struct pfs_source *src);
 /** Accepts NULL. */

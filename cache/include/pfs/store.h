@@ -59,12 +59,16 @@ struct pfs_store_config {
 	enum pfs_store_io io;
 	bool verify; /* check checksums of hits; off only for benchmarks */
 	uint64_t header_cache; /* bytes of RAM for slot headers; 0: 32 MiB */
-	uint32_t n_fetch;      /* chunk buffers for fetches; 0: 16 MiB worth */
+	uint32_t n_fetch;      /* chunk buffers for fetches; 0: 32 MiB worth */
 	struct pfs_catalog *catalog; /* borrowed until close */
 	struct pfs_store_gens *gens; /* borrowed until close; may be NULL */
 	/* A zone's row was saved and nothing changed the zone since.  Called
 	 * from the catalog's writer thread; may be NULL. */
 	void (*zone_saved)(void *arg, uint64_t image, uint32_t zone);
+	/* A prefetched chunk that no guest has read was evicted (not: dropped
+	 * by a mutation).  Called with the store locked: it may not wait, nor
+	 * call the store; may be NULL. */
+	void (*unread)(void *arg, uint64_t image, uint64_t chunk);
 	void *arg;
 };
 
@@ -118,6 +122,22 @@ void pfs_store_image_holes(struct pfs_store_image *img, uint64_t off,
 			   uint64_t len, uint64_t valid_gen);
 uint64_t pfs_store_generation(struct pfs_store *s);
 
+/* --- pins --- */
+
+/** Chunks that eviction keeps, like those that were hit; inclusive. */
+struct pfs_pin {
+	uint64_t first, last;
+};
+
+/** Pin chunks, resident or not, or let go of them.  Pins hold while the image
+ *  is attached; nothing is fetched for them.  -ENOSPC: over half of the store
+ *  would be pinned, over all images.  -E2BIG: over 1024 ranges of one image. */
+int pfs_store_image_pin(struct pfs_store_image *img, uint64_t first,
+			uint64_t last, bool on) PFS_MUST_CHECK;
+/** Its pinned ranges in order, at most n of them into out; how many it has. */
+size_t pfs_store_image_pins(struct pfs_store_image *img, struct pfs_pin *out,
+			    size_t n);
+
 /* --- mutations --- */
 
 /** A change of bytes under way; on the caller's stack, linked while active. */
@@ -154,6 +174,7 @@ struct pfs_store_status {
 	uint32_t n_segments, n_free_segments, segment_slots;
 	uint64_t n_chunks;    /* resident and attached */
 	uint64_t index_bytes; /* RAM for index and slot table */
+	uint64_t n_pinned;    /* chunks, resident or not */
 	uint32_t n_fetching;  /* fetches in flight */
 	uint32_t n_quarantined;
 	uint64_t generation;
@@ -161,6 +182,16 @@ struct pfs_store_status {
 };
 
 void pfs_store_status(struct pfs_store *s, struct pfs_store_status *out);
+
+#define PFS_LATENCY_BUCKETS 32u
+
+/** Reads of the source that brought chunks, counted by how long they took:
+ *  bucket i from 2^i ns on, the last one without end. */
+struct pfs_store_latency {
+	uint64_t demand[PFS_LATENCY_BUCKETS], prefetch[PFS_LATENCY_BUCKETS];
+};
+
+void pfs_store_latency(struct pfs_store *s, struct pfs_store_latency *out);
 
 /** Resident chunks of an image in n equal parts of n_chunks chunks: counts
  *  are stored in out[n].  Also for images that are not attached (read from
