@@ -63,7 +63,14 @@ int verb_verify(struct cli *cli)
 
 int verb_set(struct cli *cli)
 {
-	static const char *const keys[] = {"log", "max_background", NULL};
+	static const char *const keys[] = {"log",
+					   "max_background",
+					   "prefetch",
+					   "proposer.sequential",
+					   "proposer.replay",
+					   "proposer.markov",
+					   "trust",
+					   NULL};
 	PFS_AUTO(pfs_json_done) struct pfs_json *answer = NULL;
 	PFS_AUTO_FREE char *key = strdup(cli->args[0]);
 	char *value = key ? strchr(key, '=') : NULL;

@@ -13,6 +13,7 @@
 #include <pfs/base.h>
 #include <pfs/ctl.h>
 #include <pfs/ctl_path.h>
+#include <pfs/trace.h>
 
 enum status {
 	STATUS_OK,
@@ -21,12 +22,20 @@ enum status {
 	STATUS_NO_DAEMON, /* nobody to ask */
 };
 
+/** An option that only its verb understands. */
+struct cli_word {
+	const char *name, *value; /* without "--"; NULL: takes none */
+};
+
 /** One run of pfsctl. */
 struct cli {
 	/* --- the command line --- */
 	const char *mount; /* -m, or NULL */
 	bool is_json, is_all, is_skipped, is_supervisor, is_forced;
-	const char *store, *catalog;
+	bool from_recording, waits;
+	const char *store, *catalog, *vm, *output, *seconds;
+	struct cli_word *words; /* owned by main(), in their order */
+	int n_words;
 	char *const *args; /* after the verb */
 	int n_args;
 	/* --- set by cli_pick() --- */
@@ -48,6 +57,11 @@ const char *cli_percent(char buf[16], double share);
 bool cli_is_utf8(void);
 /** Columns of the terminal, $COLUMNS, or 80. */
 unsigned int cli_columns(void);
+/** Bytes as a user writes them: a number, or one with K, M, G or T after it.
+ *  False, with a sentence: it is not that. */
+bool cli_bytes(const char *word, uint64_t *out);
+/** "qemu-system-x86 (pid 4242)", or the number of a VM that is told of in o. */
+const char *cli_vm(char buf[64], const struct pfs_json *o);
 /** The word of a NULL-terminated list that was probably meant, or NULL. */
 const char *cli_suggest(const char *word, const char *const *known);
 
@@ -77,6 +91,16 @@ int cli_ask(struct cli *cli, struct pfs_json *req, unsigned int flags,
 int cli_ask_verb(struct cli *cli, const char *verb, struct pfs_json **out,
 		 struct pfs_json **value) PFS_MUST_CHECK;
 
+/* --- stats.c --- */
+
+/** Shortest time of bucket i of a latency histogram: "16 us". */
+const char *cli_bucket(char buf[32], unsigned int i);
+
+/* --- trace_file.c --- */
+
+/** Read a trace, compressed or not; there is something in it. */
+int cli_read_trace(const char *path, struct pfs_trace *out) PFS_MUST_CHECK;
+
 /* --- verbs --- */
 
 int verb_status(struct cli *cli);
@@ -85,12 +109,20 @@ int verb_images(struct cli *cli);
 int verb_map(struct cli *cli);
 int verb_drop(struct cli *cli);
 int verb_verify(struct cli *cli);
+int verb_why(struct cli *cli);
+int verb_warm(struct cli *cli);
+int verb_pin(struct cli *cli);
+int verb_unpin(struct cli *cli);
+int verb_pins(struct cli *cli);
+int verb_recording(struct cli *cli);
+int verb_trace(struct cli *cli);
 int verb_fsck(struct cli *cli);
 int verb_set(struct cli *cli);
 int verb_upgrade(struct cli *cli);
 int verb_stop(struct cli *cli);
 int verb_metrics(struct cli *cli);
 int verb_list(struct cli *cli);
+int verb_simulate(struct cli *cli);
 int verb_debug(struct cli *cli);
 int verb_complete(struct cli *cli);
 

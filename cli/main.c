@@ -15,6 +15,12 @@ enum option_bit {
 	OPT_STORE = 1 << 5,
 	OPT_CATALOG = 1 << 6,
 	OPT_FORCE = 1 << 7,
+	OPT_SIMULATE = 1 << 8, /* those that simulate alone takes */
+	OPT_RECORDING = 1 << 9,
+	OPT_WAIT = 1 << 10,
+	OPT_VM = 1 << 11,
+	OPT_OUTPUT = 1 << 12,
+	OPT_SECONDS = 1 << 13,
 	OPT_COMMON = OPT_MOUNT | OPT_JSON,
 };
 
@@ -24,12 +30,33 @@ static const struct option_help {
 } option_help[] = {
 	{OPT_MOUNT, "-m, --mount MOUNTPOINT", "which mount; needless with one"},
 	{OPT_JSON, "--json", "print JSON: bytes, seconds and counts exactly"},
-	{OPT_ALL, "--all", "all images"},
+	{OPT_ALL, "--all", "all there are"},
 	{OPT_SKIPPED, "--skipped", "files that are not served, and why"},
 	{OPT_SUPERVISOR, "--supervisor", "replace the supervisor too"},
 	{OPT_FORCE, "--force", "cut off what is open"},
+	{OPT_RECORDING, "--recording", "what earlier sessions read, not all"},
+	{OPT_WAIT, "--wait", "until it is done, with progress"},
+	{OPT_VM, "--vm VM", "a process, or a number of stats"},
+	{OPT_OUTPUT, "-o, --output FILE", "write to this file"},
+	{OPT_SECONDS, "--seconds N", "end after so long"},
 	{OPT_STORE, "--store FILE", "the store: file, folder or device"},
 	{OPT_CATALOG, "--catalog FILE", "the catalog's database file"},
+	{OPT_SIMULATE, "--train TRACE", "a session before; may be repeated"},
+	{OPT_SIMULATE, "--test TRACE", "the session that is measured"},
+	{OPT_SIMULATE, "--predictor NAME",
+	 "one row each; default: none and auto"},
+	{OPT_SIMULATE, "--without NAME", "auto without this proposer"},
+	{OPT_SIMULATE, "--chunk BYTES", "16K to 1M, default 64K"},
+	{OPT_SIMULATE, "--store-percent P",
+	 "of the chunks in all traces, default 50"},
+	{OPT_SIMULATE, "--store-bytes N", "size of the store instead"},
+	{OPT_SIMULATE, "--store-policy NAME", "lru (default) or daemon"},
+	{OPT_SIMULATE, "--keep-store", "do not empty it between sessions"},
+	{OPT_SIMULATE, "--source-latency-us N", "default 5000"},
+	{OPT_SIMULATE, "--store-latency-us N", "default 100"},
+	{OPT_SIMULATE, "--source-mbps N", "10^6 bytes/s, default 400"},
+	{OPT_SIMULATE, "--closed-loop", "a late answer delays what follows"},
+	{OPT_SIMULATE, "--seed N", "of whatever is random, default 1"},
 };
 
 static const struct verb {
@@ -51,10 +78,13 @@ static const struct verb {
 	},
 	{
 		.name = "stats",
-		.args = "",
-		.brief = "all counters",
-		.help = "They grow from the mount on, across workers.",
-		.options = OPT_COMMON,
+		.args = "[IMAGE]",
+		.brief = "counters; what images and VMs have to do with them",
+		.help = "Counters grow from the mount on, across workers; what "
+			"is told of an IMAGE or\na VM is since the worker's "
+			"start.",
+		.max_args = 1,
+		.options = OPT_COMMON | OPT_VM,
 		.run = verb_stats,
 	},
 	{
@@ -84,6 +114,80 @@ static const struct verb {
 		.run = verb_drop,
 	},
 	{
+		.name = "why",
+		.args = "IMAGE OFFSET",
+		.brief = "why a part of an image was fetched ahead",
+		.help = "OFFSET is in bytes, or with K, M, G or T after it.",
+		.min_args = 2,
+		.max_args = 2,
+		.options = OPT_COMMON,
+		.run = verb_why,
+	},
+	{
+		.name = "warm",
+		.args = "IMAGE",
+		.brief = "bring an image into the store",
+		.help = "When nothing more urgent is to be fetched. An image "
+			"that is not in use needs\n--wait.",
+		.min_args = 1,
+		.max_args = 1,
+		.options = OPT_COMMON | OPT_RECORDING | OPT_WAIT,
+		.run = verb_warm,
+	},
+	{
+		.name = "pin",
+		.args = "IMAGE [OFFSET LENGTH]",
+		.brief = "bring an image or a part, and keep it",
+		.help = "Eviction leaves it alone, now and when the image is "
+			"used again.",
+		.min_args = 1,
+		.max_args = 3,
+		.options = OPT_COMMON,
+		.run = verb_pin,
+	},
+	{
+		.name = "unpin",
+		.args = "IMAGE [OFFSET LENGTH]",
+		.brief = "end all pins, or those within a part",
+		.min_args = 1,
+		.max_args = 3,
+		.options = OPT_COMMON,
+		.run = verb_unpin,
+	},
+	{
+		.name = "pins",
+		.args = "[IMAGE]",
+		.brief = "what is pinned",
+		.max_args = 1,
+		.options = OPT_COMMON,
+		.run = verb_pins,
+	},
+	{
+		.name = "recording",
+		.args = "list|show|export|import|drop IMAGE ...",
+		.brief = "what was learnt from earlier sessions",
+		.help = "  list IMAGE               what there is\n"
+			"  show IMAGE N             the reads of one, in order\n"
+			"  export IMAGE N -o FILE   write one to a file\n"
+			"  import IMAGE FILE        add one that was exported\n"
+			"  drop IMAGE N|--all       forget",
+		.min_args = 2,
+		.max_args = 3,
+		.options = OPT_COMMON | OPT_ALL | OPT_OUTPUT,
+		.run = verb_recording,
+	},
+	{
+		.name = "trace",
+		.args = "IMAGE",
+		.brief = "record its reads and writes until Ctrl-C",
+		.help = "As CSV time_us,op,offset,length for simulate, to FILE "
+			"(compressed if it ends\nin .gz) or standard output.",
+		.min_args = 1,
+		.max_args = 1,
+		.options = OPT_COMMON | OPT_OUTPUT | OPT_SECONDS,
+		.run = verb_trace,
+	},
+	{
 		.name = "verify",
 		.args = "[IMAGE]",
 		.brief = "read and check what is resident of images in use",
@@ -107,7 +211,14 @@ static const struct verb {
 		.brief = "change a setting of a live mount",
 		.help = "  log=error|warning|info|debug  what is logged\n"
 			"  max_background=1..65535       "
-			"requests the kernel keeps under way",
+			"requests the kernel keeps under way\n"
+			"  prefetch=off|conservative|balanced|aggressive\n"
+			"                                "
+			"how boldly to read ahead\n"
+			"  proposer.NAME=on|off          "
+			"a source of guesses; status lists them\n"
+			"  trust=private|shared          "
+			"whose recordings a VM replays unproven",
 		.min_args = 1,
 		.max_args = 1,
 		.options = OPT_COMMON,
@@ -151,6 +262,17 @@ static const struct verb {
 		.run = verb_list,
 	},
 	{
+		.name = "simulate",
+		.args = "[--train TRACE]... --test TRACE",
+		.brief = "what prefetch would do for recorded sessions",
+		.help = "Needs no daemon. A TRACE is CSV time_us,op,offset,"
+			"length or blkparse text, also\n.gz, and one session. "
+			"Predictors: none, sequential, replay, markov, auto.",
+		.options = OPT_JSON | OPT_SIMULATE,
+		.is_hostwide = true,
+		.run = verb_simulate,
+	},
+	{
 		.name = "debug",
 		.args = "fault SPEC|clear|resume [POINT]|status",
 		.brief = "make things go wrong, for tests",
@@ -175,6 +297,8 @@ static const struct verb {
 	},
 };
 
+#define WORD 256 /* an option kept in cli->words */
+
 static const struct option long_options[] = {
 	{"mount", required_argument, NULL, 'm'},
 	{"json", no_argument, NULL, 'j'},
@@ -182,8 +306,27 @@ static const struct option long_options[] = {
 	{"skipped", no_argument, NULL, 's'},
 	{"supervisor", no_argument, NULL, 'S'},
 	{"force", no_argument, NULL, 'f'},
+	{"recording", no_argument, NULL, 'r'},
+	{"wait", no_argument, NULL, 'w'},
+	{"vm", required_argument, NULL, 'v'},
+	{"output", required_argument, NULL, 'o'},
+	{"seconds", required_argument, NULL, 'n'},
 	{"store", required_argument, NULL, 't'},
 	{"catalog", required_argument, NULL, 'c'},
+	{"train", required_argument, NULL, WORD},
+	{"test", required_argument, NULL, WORD},
+	{"predictor", required_argument, NULL, WORD},
+	{"without", required_argument, NULL, WORD},
+	{"chunk", required_argument, NULL, WORD},
+	{"store-percent", required_argument, NULL, WORD},
+	{"store-bytes", required_argument, NULL, WORD},
+	{"store-policy", required_argument, NULL, WORD},
+	{"keep-store", no_argument, NULL, WORD},
+	{"source-latency-us", required_argument, NULL, WORD},
+	{"store-latency-us", required_argument, NULL, WORD},
+	{"source-mbps", required_argument, NULL, WORD},
+	{"closed-loop", no_argument, NULL, WORD},
+	{"seed", required_argument, NULL, WORD},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
@@ -219,7 +362,8 @@ static int print_help(void)
 	}
 	(void)puts("\nOptions:");
 	for (size_t i = 0; i < PFS_ARRAY_SIZE(option_help); i++)
-		print_option(option_help[i].name, option_help[i].text);
+		if (option_help[i].bit != OPT_SIMULATE)
+			print_option(option_help[i].name, option_help[i].text);
 	print_option("--help", "this text, or after a VERB more on that");
 	print_option("--version", "print the version");
 	(void)puts(
@@ -274,6 +418,10 @@ static const struct verb *find_verb(const char *name)
 
 static int check_usage(const struct verb *v, const struct command_line *cl)
 {
+	if (cl->cli.n_words && !(v->options & OPT_SIMULATE))
+		return cli_say(STATUS_USAGE,
+			       "%s takes no --%s: see pfsctl %s --help",
+			       v->name, cl->cli.words[0].name, v->name);
 	for (size_t i = 0; i < PFS_ARRAY_SIZE(option_help); i++) {
 		unsigned int bit = option_help[i].bit;
 
@@ -335,6 +483,26 @@ static void take_option(struct command_line *cl, int c)
 		cli->is_forced = true;
 		cl->given |= OPT_FORCE;
 		break;
+	case 'r':
+		cli->from_recording = true;
+		cl->given |= OPT_RECORDING;
+		break;
+	case 'w':
+		cli->waits = true;
+		cl->given |= OPT_WAIT;
+		break;
+	case 'v':
+		cli->vm = optarg;
+		cl->given |= OPT_VM;
+		break;
+	case 'o':
+		cli->output = optarg;
+		cl->given |= OPT_OUTPUT;
+		break;
+	case 'n':
+		cli->seconds = optarg;
+		cl->given |= OPT_SECONDS;
+		break;
 	case 't':
 		cli->store = optarg;
 		cl->given |= OPT_STORE;
@@ -354,10 +522,13 @@ static void take_option(struct command_line *cl, int c)
 
 static int parse(int argc, char **argv, struct command_line *cl)
 {
-	int c;
+	int c, at = 0;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":m:hV", long_options, NULL)) !=
+	cl->cli.words = calloc((size_t)argc + 1, sizeof(*cl->cli.words));
+	if (!cl->cli.words)
+		return cli_say(STATUS_FAILED, "out of memory");
+	while ((c = getopt_long(argc, argv, ":m:o:hV", long_options, &at)) !=
 	       -1) {
 		const char *word = argv[optind - 1];
 
@@ -368,7 +539,11 @@ static int parse(int argc, char **argv, struct command_line *cl)
 				       "%s is no option here: see pfsctl "
 				       "--help",
 				       word);
-		take_option(cl, c);
+		if (c == WORD)
+			cl->cli.words[cl->cli.n_words++] = (struct cli_word){
+				long_options[at].name, optarg};
+		else
+			take_option(cl, c);
 	}
 	return STATUS_OK;
 }
@@ -381,9 +556,14 @@ static int finish(int status)
 		       strerror(errno));
 }
 
+static void command_line_fini(struct command_line *cl)
+{
+	free(cl->cli.words);
+}
+
 int main(int argc, char **argv)
 {
-	struct command_line cl = {.given = 0};
+	PFS_AUTO(command_line_fini) struct command_line cl = {.given = 0};
 	const struct verb *v;
 	int status;
 

@@ -137,6 +137,83 @@ static void print_health(const struct samples *all)
 	}
 }
 
+/* --- prefetch --- */
+
+static void print_in_flight(const struct samples *all)
+{
+	print_head("pfs_prefetch_in_flight", "prefetches under way", "gauge");
+	for (size_t i = 0; i < all->n; i++)
+		(void)printf("pfs_prefetch_in_flight{mount=\"%s\"} %llu\n",
+			     all->at[i].mountpoint,
+			     (unsigned long long)pfs_json_num(
+				     pfs_json_get(all->at[i].s, "prefetch"),
+				     "in_flight"));
+}
+
+static const struct gauge scores[] = {
+	{"pfs_proposer_precision", "share of its latest guesses that came true",
+	 NULL, "precision"},
+	{"pfs_proposer_coverage", "share of chunks read of late that it named",
+	 NULL, "coverage"},
+};
+
+static void print_score(const struct samples *all, const struct gauge *g)
+{
+	print_head(g->name, g->help, "gauge");
+	for (size_t i = 0; i < all->n; i++) {
+		const struct pfs_json *list = pfs_json_get(
+			pfs_json_get(all->at[i].s, "prefetch"), "proposers");
+
+		for (size_t p = 0; p < pfs_json_len(list); p++) {
+			const struct pfs_json *one = pfs_json_at(list, p);
+
+			(void)printf("%s{mount=\"%s\",proposer=\"%s\"} "
+				     "%.4f\n",
+				     g->name, all->at[i].mountpoint,
+				     pfs_json_str(one, "name"),
+				     pfs_json_real(one, g->key));
+		}
+	}
+}
+
+#define LATENCY "pfs_source_latency_seconds"
+#define BUCKET_FIRST 14 /* from 2^14 ns on: 16 us and more are told apart */
+
+/* Counts of a histogram are cumulative.  The daemon tells no sum. */
+static void print_histogram(const struct sample *m, const char *kind)
+{
+	const struct pfs_json *n =
+		pfs_json_get(pfs_json_get(m->s, "source_latency"), kind);
+	unsigned long long sum = 0;
+	size_t n_buckets = pfs_json_len(n);
+
+	for (size_t i = 0; i < n_buckets; i++) {
+		sum += pfs_json_num_at(n, i);
+		if (i >= BUCKET_FIRST && i + 1 < n_buckets)
+			(void)printf(LATENCY "_bucket{mount=\"%s\","
+					     "kind=\"%s\",le=\"%.9g\"} "
+					     "%llu\n",
+				     m->mountpoint, kind,
+				     (double)(2ull << i) / 1e9, sum);
+	}
+	if (!n_buckets)
+		return;
+	(void)printf(LATENCY "_bucket{mount=\"%s\",kind=\"%s\",le=\"+Inf\"} "
+			     "%llu\n",
+		     m->mountpoint, kind, sum);
+	(void)printf(LATENCY "_count{mount=\"%s\",kind=\"%s\"} %llu\n",
+		     m->mountpoint, kind, sum);
+}
+
+static void print_latency(const struct samples *all)
+{
+	print_head(LATENCY, "how long reads of the source took", "histogram");
+	for (size_t i = 0; i < all->n; i++) {
+		print_histogram(&all->at[i], "demand");
+		print_histogram(&all->at[i], "prefetch");
+	}
+}
+
 static int print_metrics(const struct samples *all)
 {
 	for (unsigned int c = 0; c < PFS_C_N; c++)
@@ -144,6 +221,10 @@ static int print_metrics(const struct samples *all)
 	for (size_t g = 0; g < PFS_ARRAY_SIZE(gauges); g++)
 		print_gauge(all, &gauges[g]);
 	print_health(all);
+	print_in_flight(all);
+	for (size_t g = 0; g < PFS_ARRAY_SIZE(scores); g++)
+		print_score(all, &scores[g]);
+	print_latency(all);
 	return STATUS_OK;
 }
 

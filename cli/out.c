@@ -64,6 +64,39 @@ const char *cli_duration(char buf[48], uint64_t seconds)
 	return buf;
 }
 
+bool cli_bytes(const char *word, uint64_t *out)
+{
+	static const char units[] = "KMGT";
+	unsigned long long v;
+	const char *unit;
+	char *end;
+
+	errno = 0;
+	v = strtoull(word, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (word[0] >= '0' && word[0] <= '9' && !errno &&
+	    (!*end || (unit && !end[1])) &&
+	    !pfs_mul_u64(v, unit ? 1ull << 10 * (unit - units + 1) : 1, out))
+		return true;
+	(void)cli_say(STATUS_USAGE,
+		      "'%s' is no number of bytes: for example 65536 or 64K",
+		      word);
+	return false;
+}
+
+const char *cli_vm(char buf[64], const struct pfs_json *o)
+{
+	const char *command = pfs_json_str(o, "command");
+	const char *number = pfs_json_str(o, "vm");
+
+	if (command)
+		(void)snprintf(buf, 64, "%s (pid %llu)", command,
+			       (unsigned long long)pfs_json_num(o, "pid"));
+	else
+		(void)snprintf(buf, 64, "%s", number ? number : "?");
+	return buf;
+}
+
 const char *cli_percent(char buf[16], double share)
 {
 	(void)snprintf(buf, 16, "%.1f %%", share * 100);

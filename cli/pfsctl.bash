@@ -9,11 +9,17 @@ _pfsctl_lines()
 	done
 }
 
+_pfsctl_images()
+{
+	compopt -o filenames
+	_pfsctl_lines < <(pfsctl complete images "${mount[@]}" 2>/dev/null)
+}
+
 _pfsctl()
 {
-	local cur prev verb='' mount=() i
-	local verbs='status stats images map drop verify fsck set upgrade stop
-		metrics list'
+	local cur prev verb='' action='' mount=() i
+	local verbs='status stats images map drop why warm pin unpin pins recording
+		trace verify fsck set upgrade stop metrics list simulate'
 	COMPREPLY=()
 	cur=${COMP_WORDS[COMP_CWORD]}
 	prev=${COMP_WORDS[COMP_CWORD - 1]}
@@ -23,9 +29,17 @@ _pfsctl()
 		-m | --mount)
 			mount=(-m "${COMP_WORDS[++i]}")
 			;;
-		--store | --catalog) ((i++)) ;;
+		-o | --output | --seconds | --vm | --store | --catalog | \
+			--train | --test | --predictor | --without | \
+			--chunk | --store-percent | --store-bytes | --store-policy | \
+			--source-latency-us | --store-latency-us | --source-mbps | --seed)
+			((i++))
+			;;
 		-*) ;;
-		*) verb=${verb:-${COMP_WORDS[i]}} ;;
+		*)
+			[[ ! $verb || $action ]] || action=${COMP_WORDS[i]}
+			verb=${verb:-${COMP_WORDS[i]}}
+			;;
 		esac
 	done
 
@@ -35,8 +49,17 @@ _pfsctl()
 		_pfsctl_lines < <(pfsctl complete mounts 2>/dev/null)
 		return
 		;;
-	--store | --catalog)
+	-o | --output | --store | --catalog | --train | --test)
 		compopt -o default
+		return
+		;;
+	--predictor | --without)
+		mapfile -t COMPREPLY < <(compgen -W \
+			'none sequential replay markov auto' -- "$cur")
+		return
+		;;
+	--store-policy)
+		mapfile -t COMPREPLY < <(compgen -W 'lru daemon' -- "$cur")
 		return
 		;;
 	esac
@@ -46,11 +69,21 @@ _pfsctl()
 		case $verb in
 		fsck) options+=' --json --store --catalog' ;;
 		list) options+=' --json' ;;
+		simulate)
+			options+=' --json --train --test --predictor --without
+				--chunk --store-percent --store-bytes --store-policy
+				--keep-store --source-latency-us --store-latency-us
+				--source-mbps --closed-loop --seed'
+			;;
 		'') options+=' --version --mount --json' ;;
 		*) options+=' --mount --json' ;;
 		esac
 		case $verb in
 		drop) options+=' --all' ;;
+		stats) options+=' --vm' ;;
+		warm) options+=' --recording --wait' ;;
+		recording) options+=' --all --output' ;;
+		trace) options+=' --output --seconds' ;;
 		images) options+=' --skipped' ;;
 		stop) options+=' --force' ;;
 		upgrade) options+=' --supervisor' ;;
@@ -61,15 +94,23 @@ _pfsctl()
 
 	case $verb in
 	'') mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$cur") ;;
-	map | drop | verify)
-		compopt -o filenames
-		_pfsctl_lines < <(pfsctl complete images "${mount[@]}" \
-			2>/dev/null)
+	recording)
+		if [[ ! $action ]]; then
+			mapfile -t COMPREPLY < <(compgen -W \
+				'list show export import drop' -- "$cur")
+			return
+		fi
+		[[ $action != import ]] || compopt -o default
+		_pfsctl_images
+		;;
+	map | drop | verify | stats | why | warm | pin | unpin | pins | trace)
+		_pfsctl_images
 		;;
 	set)
 		compopt -o nospace
 		mapfile -t COMPREPLY < <(compgen -W \
-			'log= max_background=' -- "$cur")
+			'log= max_background= prefetch= trust= proposer.sequential=
+			proposer.replay= proposer.markov=' -- "$cur")
 		;;
 	upgrade) compopt -o default ;;
 	esac

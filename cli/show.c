@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* status and stats. */
+/* status. */
 #include "cli.h"
 
 #include <string.h>
-
-#include <pfs/counters.h>
 
 static const char *or_none(const char *text)
 {
@@ -77,6 +75,31 @@ static void show_option(void *arg, const char *key, const char *text,
 	(void)printf("            %s=%s\n", key, text);
 }
 
+static void show_proposer(void *arg, const char *key, const char *text,
+			  const struct pfs_json *v)
+{
+	(void)arg;
+	(void)v;
+	if (strcmp(text, "true") != 0)
+		(void)printf("; %s off", key);
+}
+
+static void show_prefetch(const struct pfs_json *p)
+{
+	char rate[32];
+
+	if (!p)
+		return; /* an older daemon */
+	(void)printf("  prefetch  %s, trust %s",
+		     or_none(pfs_json_str(p, "level")),
+		     or_none(pfs_json_str(p, "trust")));
+	if (pfs_json_num(p, "rate_max"))
+		(void)printf(", at most %s/s",
+			     cli_size(rate, pfs_json_num(p, "rate_max")));
+	pfs_json_each(pfs_json_get(p, "proposers"), show_proposer, NULL);
+	(void)puts("");
+}
+
 static void show_status(const struct pfs_json *v)
 {
 	const struct pfs_json *use = pfs_json_get(v, "in_use");
@@ -92,6 +115,7 @@ static void show_status(const struct pfs_json *v)
 		     (unsigned long long)pfs_json_num(use, "images"),
 		     (unsigned long long)pfs_json_num(use, "handles"),
 		     (unsigned long long)pfs_json_num(use, "writers"));
+	show_prefetch(pfs_json_get(v, "prefetch"));
 	(void)printf("  log       %s%s\n", or_none(pfs_json_str(v, "log")),
 		     pfs_json_is_true(v, "faults_enabled")
 			     ? ", fault points enabled"
@@ -111,93 +135,5 @@ int verb_status(struct cli *cli)
 	if (cli->is_json)
 		return cli_print_json(v);
 	show_status(v);
-	return STATUS_OK;
-}
-
-/* --- stats --- */
-
-/* Each group goes on to the first counter of the next. */
-static const struct group {
-	enum pfs_counter first;
-	const char *title;
-} groups[] = {
-	{PFS_C_READS, "Reads"},
-	{PFS_C_WRITES, "Writes"},
-	{PFS_C_FETCHES, "Fetches from the source"},
-	{PFS_C_FILLS, "Fills of the store"},
-	{PFS_C_INVALIDATED, "Chunks that left the store"},
-	{PFS_C_BAD_CHECKSUM, "Faults of the store"},
-	{PFS_C_CATALOG_SET_ASIDE, "Catalog and marks"},
-	{PFS_C_SKIPPED_FILES, "Files and locks"},
-	{PFS_C_WORKER_STARTS, "Workers"},
-	{PFS_C_BUF_UNLOCKED, "Limits"},
-};
-
-static void show_counter(const struct pfs_counter_info *info, uint64_t n)
-{
-	char size[32];
-
-	if (!strcmp(info->unit, "bytes"))
-		(void)printf("  %-21s %9s  %s\n", info->name, cli_size(size, n),
-			     info->help);
-	else
-		(void)printf("  %-21s %9llu  %s\n", info->name,
-			     (unsigned long long)n, info->help);
-}
-
-static bool is_known(const char *name)
-{
-	for (unsigned int c = 0; c < PFS_C_N; c++)
-		if (!strcmp(pfs_counter_info[c].name, name))
-			return true;
-	return false;
-}
-
-/* A newer daemon may count more than we know. */
-static void show_unknown(void *arg, const char *key, const char *text,
-			 const struct pfs_json *v)
-{
-	bool *has_title = arg;
-
-	(void)v;
-	if (is_known(key) || !strcmp(key, "hit_share"))
-		return;
-	if (!*has_title)
-		(void)puts("Others");
-	*has_title = true;
-	(void)printf("  %-21s %9s\n", key, text);
-}
-
-static void show_stats(const struct pfs_json *v)
-{
-	bool has_title = false;
-	size_t g = 0;
-	char share[16];
-
-	for (unsigned int c = 0; c < PFS_C_N; c++) {
-		const struct pfs_counter_info *info = &pfs_counter_info[c];
-		uint64_t n;
-
-		if (g < PFS_ARRAY_SIZE(groups) && groups[g].first == c)
-			(void)puts(groups[g++].title);
-		if (pfs_json_u64(v, info->name, &n) == 0)
-			show_counter(info, n);
-	}
-	pfs_json_each(v, show_unknown, &has_title);
-	(void)printf("Hit share %s of the reads that needed bytes\n",
-		     cli_percent(share, pfs_json_real(v, "hit_share")));
-}
-
-int verb_stats(struct cli *cli)
-{
-	PFS_AUTO(pfs_json_done) struct pfs_json *answer = NULL;
-	struct pfs_json *v;
-	int status = cli_ask_verb(cli, "stats", &answer, &v);
-
-	if (status)
-		return status;
-	if (cli->is_json)
-		return cli_print_json(v);
-	show_stats(v);
 	return STATUS_OK;
 }

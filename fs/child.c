@@ -132,12 +132,12 @@ void child_kill(struct child *c)
 	c->deadline_ns = 0;
 }
 
-int child_go(struct child *c, bool is_successor)
+int child_go(struct child *c, bool is_successor, uint64_t limit_ns)
 {
 	uint32_t others = is_successor;
 
 	c->phase = CHILD_RUNNING;
-	c->deadline_ns = 0;
+	c->deadline_ns = pfs_now_ns() + limit_ns;
 	return proto_send(c->sock, PROTO_GO, &others, sizeof(others), NULL, 0);
 }
 

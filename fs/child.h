@@ -49,7 +49,9 @@ int child_start(struct child *c, int exe_fd, bool foreground,
 
 void child_kill(struct child *c);
 
-int child_go(struct child *c, bool is_successor) PFS_MUST_CHECK;
+/** It has limit_ns to say SERVING. */
+int child_go(struct child *c, bool is_successor,
+	     uint64_t limit_ns) PFS_MUST_CHECK;
 void child_drain(struct child *c, enum proto_drain how);
 
 /** After its pidfd became readable: reap it, and be ready for another.  Its

@@ -5,7 +5,7 @@
  * on threads of their own (jobs), which touch nothing but their own struct
  * until they say `is_done` and wake the loop.
  *
- * Bounds   CONNS_MAX connections, each with a request of at most 64 KiB and
+ * Bounds   CONNS_MAX connections, each with a request of at most 2 MiB and
  *          IDLE_NS to send it or to take the next part of an answer;
  *          JOBS_MAX jobs, LONG_MAX of them long ones.  A job's slot is free
  *          again once its answer was taken, which bounds answers in memory.
@@ -29,10 +29,11 @@
 #include <pfs/ctl.h>
 #include <pfs/log.h>
 
-#include "control_verbs.h"
+#include "control_trace.h"
 
 #define CONNS_MAX 32
-#define JOBS_MAX 8
+#define JOBS_MAX 16
+#define IN_START PFS_KIB(4) /* bytes of a request, to begin with */
 #define LONG_JOBS_MAX 2
 #define IDLE_NS (10 * PFS_NSEC_PER_SEC)
 #define UPGRADE_NS (60 * PFS_NSEC_PER_SEC) /* patience with the supervisor */
@@ -73,8 +74,8 @@ struct conn {
 	struct job *job; /* also while its answer is being taken */
 	bool is_last;    /* close once everything is sent */
 	uint64_t deadline_ns;
-	char *in; /* PFS_CTL_REQUEST_MAX bytes */
-	size_t n_in;
+	char *in; /* owned; up to PFS_CTL_REQUEST_MAX bytes */
+	size_t n_in, in_room;
 	char *out; /* malloc'ed line */
 	size_t n_out, n_sent;
 };
@@ -84,6 +85,7 @@ struct control {
 	pthread_t thread;
 	int epoll_fd, wake_fd;
 	_Atomic bool is_stopping;
+	struct control_traces traces;
 	struct pfs_mutex lock;
 	/* --- under lock --- */
 	bool has_verdict; /* on the upgrade */
@@ -307,7 +309,7 @@ static int job_start(struct control *ctl, struct conn *c,
 		.ctl = ctl,
 		.verb = verb,
 		.req = *req,
-		.call = {.w = ctl->w, .req = req->body},
+		.call = {.w = ctl->w, .traces = &ctl->traces, .req = req->body},
 	};
 	job->call.result = pfs_json_object();
 	set_state(ctl, c, CONN_WORKING);
@@ -325,7 +327,8 @@ static void run_inline(struct control *ctl, struct conn *c,
 		       const struct control_verb *verb,
 		       const struct pfs_ctl_request_info *req)
 {
-	struct control_call call = {.w = ctl->w, .req = req->body};
+	struct control_call call = {
+		.w = ctl->w, .traces = &ctl->traces, .req = req->body};
 	int err;
 
 	call.result = pfs_json_object();
@@ -437,16 +440,35 @@ static void conn_advance(struct control *ctl, struct conn *c)
 			c->is_last = true;
 			c->n_in = 0;
 			conn_refuse(ctl, c, -EMSGSIZE,
-				    "a request may have 64 KiB at most");
+				    "a request may have 2 MiB at most");
 		}
 		return;
 	}
 }
 
+static bool make_room(struct conn *c)
+{
+	char *more;
+
+	if (c->n_in < c->in_room)
+		return true;
+	more = realloc(c->in, 2 * c->in_room);
+	if (!more)
+		return false;
+	c->in = more;
+	c->in_room *= 2;
+	return true;
+}
+
 static void conn_read(struct control *ctl, struct conn *c)
 {
-	ssize_t n = recv(c->fd, c->in + c->n_in, PFS_CTL_REQUEST_MAX - c->n_in,
-			 MSG_DONTWAIT);
+	ssize_t n;
+
+	if (!make_room(c)) {
+		conn_close(ctl, c);
+		return;
+	}
+	n = recv(c->fd, c->in + c->n_in, c->in_room - c->n_in, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -512,14 +534,15 @@ static struct conn *conn_find_free(struct control *ctl)
 
 static void conn_open(struct control *ctl, struct conn *c, int *fd)
 {
-	char *in = malloc(PFS_CTL_REQUEST_MAX);
+	char *in = malloc(IN_START);
 
 	if (!in || watch(ctl, EPOLL_CTL_ADD, *fd, EPOLLIN,
 			 (uint64_t)(c - ctl->conns))) {
 		free(in);
 		return; /* the caller closes it */
 	}
-	*c = (struct conn){.fd = pfs_take_fd(fd), .in = in};
+	*c = (struct conn){
+		.fd = pfs_take_fd(fd), .in = in, .in_room = IN_START};
 	set_state(ctl, c, CONN_READING);
 }
 
@@ -741,6 +764,7 @@ static void control_destroy(struct control *ctl)
 	pfs_fd_done(&ctl->epoll_fd);
 	pfs_fd_done(&ctl->wake_fd);
 	pfs_mutex_fini(&ctl->lock);
+	control_traces_fini(&ctl->traces, ctl->w);
 	free(ctl);
 }
 
@@ -779,6 +803,7 @@ int control_start(struct worker *w)
 	for (size_t i = 0; i < CONNS_MAX; i++)
 		ctl->conns[i].fd = -1;
 	pfs_mutex_init(&ctl->lock, PFS_RANK_CTL);
+	control_traces_init(&ctl->traces);
 
 	err = make_loop(ctl, w->control_fd);
 	if (!err)

@@ -2,7 +2,6 @@
 /* The verbs about the mount as a whole, and the table of all verbs. */
 #include "control_verbs.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,8 +10,8 @@
 #include <pfs/clock.h>
 #include <pfs/counters.h>
 #include <pfs/fault.h>
-#include <pfs/log.h>
 
+#include "control_tell.h"
 #include "proto.h"
 
 int control_fail(struct control_call *call, int err, const char *fmt, ...)
@@ -31,18 +30,6 @@ uint64_t control_chunk(const struct worker *w)
 }
 
 /* --- status --- */
-
-static const char *const level_names[] = {
-	[PFS_LOG_ERROR] = "error",
-	[PFS_LOG_WARNING] = "warning",
-	[PFS_LOG_INFO] = "info",
-	[PFS_LOG_DEBUG] = "debug",
-};
-
-static const char *level_name(void)
-{
-	return level_names[atomic_load(&pfs_log_level_)];
-}
 
 /* Of this process; "" if it cannot be told.  The binary may have been
  * replaced since: the name is what counts then. */
@@ -165,166 +152,14 @@ static int status(struct control_call *call)
 			 seconds_since(pfs_now_ns(), w->start_ns));
 	pfs_json_set_u64(o, "worker_starts", w->state->n_starts);
 	pfs_json_set_u64(o, "worker_deaths", w->state->n_deaths);
-	pfs_json_set_str(o, "log", level_name());
+	pfs_json_set_str(o, "log", control_log_level());
 	pfs_json_set_bool(o, "faults_enabled", pfs_fault_enabled());
 	pfs_json_set(o, "options", tell_options(w));
 	pfs_json_set(o, "store", tell_store(w));
 	pfs_json_set(o, "catalog", tell_catalog(w));
 	pfs_json_set(o, "in_use", tell_use(w));
+	pfs_json_set(o, "prefetch", control_tell_settings(w));
 	return 0;
-}
-
-/* --- stats --- */
-
-static int stats(struct control_call *call)
-{
-	uint64_t n[PFS_C_N], n_served;
-
-	pfs_counters_read(n);
-	for (unsigned int c = 0; c < PFS_C_N; c++)
-		pfs_json_set_u64(call->result, pfs_counter_info[c].name, n[c]);
-	/* Of the reads that needed bytes from somewhere. */
-	n_served = n[PFS_C_READ_HIT] + n[PFS_C_READ_LATE] + n[PFS_C_READ_MISS] +
-		   n[PFS_C_READ_DIRECT];
-	pfs_json_set_share(call->result, "hit_share", n[PFS_C_READ_HIT],
-			   n_served);
-	return 0;
-}
-
-/* --- set --- */
-
-static int set_log(struct control_call *call, const char *value)
-{
-	for (size_t i = 0; i < PFS_ARRAY_SIZE(level_names); i++) {
-		if (strcmp(value, level_names[i]) != 0)
-			continue;
-		pfs_log_set_level((enum pfs_log_level)i);
-		return 0;
-	}
-	return control_fail(call, -EINVAL,
-			    "log is error, warning, info or debug, not '%.64s'",
-			    value);
-}
-
-/* As /proc/self/mountinfo writes a path: octal for blanks and backslash. */
-static char *mountinfo_path(const char *path)
-{
-	char *out = malloc(strlen(path) * 4 + 2), *o = out;
-
-	for (; out && *path; path++) {
-		if (strchr(" \t\n\\", *path))
-			o += sprintf(o, "\\%03o", (unsigned char)*path);
-		else
-			*o++ = *path;
-	}
-	if (out)
-		memcpy(o, " ", 2); /* the field ends here */
-	return out;
-}
-
-/* The mount's number below /sys/fs/fuse/connections.  From the mount table:
- * a stat() of the mountpoint would ask ourselves. */
-static int connection_number(const char *mountpoint, unsigned int *out)
-{
-	PFS_AUTO_FREE char *field = mountinfo_path(mountpoint);
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	PFS_AUTO_FREE char *line = NULL;
-	size_t size = 0;
-	int err = -ENOENT;
-
-	if (!f || !field) {
-		if (f)
-			(void)fclose(f);
-		return f ? -ENOMEM : -errno;
-	}
-	while (getline(&line, &size, f) > 0) {
-		unsigned int minor;
-		int at = 0;
-
-		if (sscanf(line, "%*u %*u %*u:%u %*s %n", &minor, &at) == 1 &&
-		    at && !strncmp(line + at, field, strlen(field))) {
-			*out = minor; /* the last one is on top */
-			err = 0;
-		}
-	}
-	(void)fclose(f);
-	return err;
-}
-
-static int write_number(const char *path, unsigned long v)
-{
-	PFS_AUTO_FD fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	return dprintf(fd, "%lu\n", v) < 0 ? -errno : 0;
-}
-
-static int set_max_background(struct control_call *call, const char *value)
-{
-	unsigned int number = 0;
-	unsigned long v;
-	char path[80], *end;
-	int err;
-
-	errno = 0;
-	v = strtoul(value, &end, 10);
-	if (errno || *end || end == value || !v || v > 65535)
-		return control_fail(call, -EINVAL,
-				    "max_background is 1 to 65535, not '%.64s'",
-				    value);
-	err = connection_number(call->w->opt.mountpoint, &number);
-	if (err)
-		return control_fail(call, err,
-				    "%s is not in the mount table of this "
-				    "worker",
-				    call->w->opt.mountpoint);
-	(void)snprintf(path, sizeof(path),
-		       "/sys/fs/fuse/connections/%u/max_background", number);
-	err = write_number(path, v);
-	if (err == -ENOENT)
-		return control_fail(call, err,
-				    "the kernel's list of connections is not "
-				    "mounted: mount -t fusectl none "
-				    "/sys/fs/fuse/connections");
-	if (err)
-		return control_fail(call, err, "%s: %s", path, strerror(-err));
-	return 0;
-}
-
-static const struct setting {
-	const char *key;
-	int (*set)(struct control_call *call, const char *value);
-} settings[] = {
-	{"log", set_log},
-	{"max_background", set_max_background},
-};
-
-static int set(struct control_call *call)
-{
-	PFS_AUTO_FREE char *key = NULL;
-	PFS_AUTO_FREE char *value = NULL;
-
-	if (pfs_json_bytes(call->req, "key", &key) ||
-	    pfs_json_bytes(call->req, "value", &value))
-		return control_fail(call, -EINVAL,
-				    "set needs \"key\" and \"value\"");
-	for (size_t i = 0; i < PFS_ARRAY_SIZE(settings); i++) {
-		int err;
-
-		if (strcmp(key, settings[i].key) != 0)
-			continue;
-		err = settings[i].set(call, value);
-		if (err)
-			return err;
-		pfs_log(PFS_LOG_INFO, "control", "%s is now %s", key, value);
-		pfs_json_set_str(call->result, key, value);
-		return 0;
-	}
-	return control_fail(call, -ENOENT,
-			    "'%.64s' cannot be set on a live mount: log and "
-			    "max_background can, the rest are mount options",
-			    key);
 }
 
 /* --- what the supervisor does --- */
@@ -492,13 +327,20 @@ const struct control_verb *control_verb_find(const char *name)
 {
 	static const struct control_verb verbs[] = {
 		{"status", CONTROL_JOB, status},
-		{"stats", CONTROL_INLINE, stats},
+		{"stats", CONTROL_JOB, control_stats},
 		{"images", CONTROL_JOB, control_images},
 		{"skipped", CONTROL_LONG, control_skipped},
 		{"map", CONTROL_JOB, control_map},
 		{"drop", CONTROL_JOB, control_drop},
 		{"verify", CONTROL_LONG, control_verify},
-		{"set", CONTROL_INLINE, set},
+		{"why", CONTROL_JOB, control_why},
+		{"warm", CONTROL_LONG, control_warm},
+		{"pin", CONTROL_JOB, control_pin},
+		{"unpin", CONTROL_JOB, control_unpin},
+		{"pins", CONTROL_JOB, control_pins},
+		{"recording", CONTROL_JOB, control_recording},
+		{"trace", CONTROL_JOB, control_trace},
+		{"set", CONTROL_INLINE, control_set},
 		{"stop", CONTROL_JOB, stop},
 		{"upgrade", CONTROL_UPGRADE, upgrade},
 		{"debug", CONTROL_INLINE, debug},

@@ -24,12 +24,14 @@ enum event_kind {
 	EVENT_READ,
 	EVENT_WRITE,   /* or another change of bytes; vm 0: whoever */
 	EVENT_OPENED,  /* a handle; off: size of the image in bytes */
-	EVENT_CLOSED,  /* a handle */
+	EVENT_CLOSED,  /* the VM's last handle */
 	EVENT_CHANGED, /* the image's bytes are others, not by a guest's write
 			*/
-	EVENT_GONE,    /* the image was unlinked or replaced */
 	EVENT_UNREAD,  /* off: chunk number; prefetched and evicted unread */
 };
+
+/* Bytes in one read or write: an EVENT_WRITE of more is a punch or the like. */
+#define EVENT_DATA_MAX PFS_MIB(1)
 
 struct event {
 	uint64_t time_ns;    /* of the request */
@@ -38,9 +40,11 @@ struct event {
 	uint64_t vm;         /* who; 0: unknown */
 	uint64_t off;
 	uint64_t len;
-	uint32_t handle; /* row */
-	uint8_t kind;    /* enum event_kind */
-	uint8_t outcome; /* of a read: enum pfs_read_outcome */
+	uint32_t handle;  /* row */
+	uint8_t kind;     /* enum event_kind */
+	uint8_t outcome;  /* of a read: enum pfs_read_outcome */
+	bool was_changed; /* EVENT_OPENED: since it was last in use, by others
+			   */
 };
 
 int events_create(struct events **out) PFS_MUST_CHECK;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include <pfs/clock.h>
-#include <pfs/hash.h>
 #include <pfs/io.h>
 #include <pfs/log.h>
 
@@ -13,6 +12,7 @@
 #include "ops_priv.h"
 #include "proto.h"
 #include "reader.h"
+#include "vm.h"
 
 #define NONE UINT32_MAX
 
@@ -100,12 +100,6 @@ static void free_row(struct worker *w, uint32_t row)
 	pfs_mutex_unlock(&w->mount_lock);
 }
 
-static uint64_t vm_of(const struct state_handle *s)
-{
-	return s->tgid ? pfs_mix64((uint64_t)s->tgid ^ pfs_mix64(s->start_time))
-		       : 0;
-}
-
 static void tell_opened(struct worker *w, const struct handle *h)
 {
 	const struct event e = {
@@ -115,6 +109,7 @@ static void tell_opened(struct worker *w, const struct handle *h)
 		.vm = h->vm,
 		.off = image_size(h->img),
 		.handle = h->row,
+		.was_changed = image_was_changed(h->img),
 	};
 
 	events_put(w->events, &e, true);
@@ -139,7 +134,7 @@ static void link_locked(struct worker *w, uint32_t row, struct handle *h)
 	struct handle_table *t = w->ops->handles;
 	struct state_handle *s = &w->state->handle[row];
 
-	h->vm = vm_of(s);
+	h->vm = vm_number(s->tgid, s->start_time);
 	if (h->img)
 		tell_opened(w, h);
 
@@ -256,6 +251,18 @@ static void drop_slot(struct worker *w, uint32_t row)
 			slot);
 }
 
+/* Has the VM, besides the handle of this row, another one on its file?  (Under
+ * the lock, as tell_opened(): so the two are told in the order they happen.) */
+static bool has_other_locked(struct worker *w, uint32_t row, uint64_t vm)
+{
+	struct handle_table *t = w->ops->handles;
+	uint32_t i = t->of_node[w->state->handle[row].node];
+
+	while (i != NONE && w->handles[i]->vm != vm)
+		i = t->next[i];
+	return i != NONE;
+}
+
 struct handle *handle_release(struct worker *w, uint64_t fh, int *flags)
 {
 	uint32_t row = (uint32_t)fh;
@@ -263,8 +270,11 @@ struct handle *handle_release(struct worker *w, uint64_t fh, int *flags)
 
 	pfs_mutex_lock(&w->mount_lock);
 	h = handle_get(w, fh);
-	if (h)
+	if (h) {
 		unlink_locked(w, row);
+		if (h->img && !has_other_locked(w, row, h->vm))
+			tell_closed(w, h);
+	}
 	pfs_mutex_unlock(&w->mount_lock);
 	if (!h)
 		return NULL;
@@ -282,8 +292,6 @@ void handle_finish(struct worker *w, struct handle *h, int flags)
 {
 	/* Of all who used it: the kernel had their replies. */
 	PFS_COMES_AFTER(&w->handles);
-	if (h->img)
-		tell_closed(w, h);
 	if (h->img && handle_is_writer(flags))
 		image_writer_closed(h->img);
 	if (h->img)
@@ -317,33 +325,39 @@ int handle_dup_of(struct worker *w, uint32_t node)
 	return fd;
 }
 
+/* NULL: not open, or only by handles that could not be taken up. */
+static struct image *image_of_locked(struct worker *w, uint32_t node)
+{
+	const struct handle_table *t = w->ops->handles;
+	uint32_t row = t->of_node[node];
+
+	while (row != NONE && !w->handles[row]->img)
+		row = t->next[row];
+	return row == NONE ? NULL : w->handles[row]->img;
+}
+
 struct image *handle_node_image(struct worker *w, uint32_t node)
 {
-	struct image *img = NULL;
-	struct handle *h;
+	struct image *img;
 
 	pfs_mutex_lock(&w->mount_lock);
-	h = any_of_locked(w, node);
-	if (h && h->img) {
-		img = h->img;
-		image_ref(img);
-	}
+	img = image_of_locked(w, node);
+	if (img)
+		image_ref(img); /* its lock is held for memory only */
 	pfs_mutex_unlock(&w->mount_lock);
 	return img;
 }
 
 bool handle_node_size(struct worker *w, uint32_t node, uint64_t *size)
 {
-	struct handle *h;
-	bool is_open;
+	struct image *img;
 
 	pfs_mutex_lock(&w->mount_lock);
-	h = any_of_locked(w, node);
-	is_open = h && h->img;
-	if (is_open)
-		*size = image_size(h->img);
+	img = image_of_locked(w, node);
+	if (img)
+		*size = image_size(img);
 	pfs_mutex_unlock(&w->mount_lock);
-	return is_open;
+	return img;
 }
 
 /* --- a new worker, and the end of one --- */
@@ -378,8 +392,9 @@ static int recover_row(struct worker *w, uint32_t row, int *kept_fd)
 		return -ENOMEM;
 	h->row = row;
 	err = recover_image(w, s, *kept_fd, &h->img);
-	if (err)
-		return err;
+	if (err) /* the others must not suffer: calls on this one get EIO */
+		pfs_log(PFS_LOG_ERROR, "fs", "open file %u is lost: %s", row,
+			strerror(-err));
 	h->fd = pfs_take_fd(kept_fd);
 
 	pfs_mutex_lock(&w->mount_lock);

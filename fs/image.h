@@ -30,6 +30,9 @@ struct image;
 int image_get(struct worker *w, int fd, const char *path,
 	      struct image **out) PFS_MUST_CHECK;
 void image_ref(struct image *img);
+/** An image that somebody has open, by its number in the catalog; one
+ *  reference.  NULL: there is none. */
+struct image *image_find(struct worker *w, uint64_t id);
 /** The last put ends the write session (if any); the image lingers for 2 s. */
 void image_put(struct image *img);
 
@@ -52,15 +55,11 @@ struct image_mutation {
  *  detaches fetches.  Never fails: what cannot be marked leaves the store. */
 void image_mutate_begin(struct image *img, uint64_t off, uint64_t len,
 			struct image_mutation *m);
-/** The source call has returned.  Drops and detaches again.  new_size: the
- *  size now if the call may have changed it (st_size after it), else
- *  UINT64_MAX.  bytes: what was written at m->off (n_bytes of them) if it was
- *  a successful write, for filling whole chunks from it; else NULL. */
+/** The source call has returned.  Follows the size, drops and detaches again.
+ *  bytes: what was written at m->off (n_bytes of them) if it was a successful
+ *  write, for filling whole chunks from it; else NULL. */
 void image_mutate_end(struct image *img, struct image_mutation *m,
-		      uint64_t new_size, const void *bytes, size_t n_bytes);
-
-/** Grow the known size after a successful write up to `end`. */
-void image_grew(struct image *img, uint64_t end);
+		      const void *bytes, size_t n_bytes);
 
 /** Mode, owner, times or name of the file were changed through this mount, its
  *  bytes were not: the identity record follows, so that its chunks are still
@@ -84,6 +83,8 @@ void image_revalidate(struct image *img, int fd);
 
 /** Its number in the catalog; 0: the catalog does not know it. */
 uint64_t image_id(const struct image *img);
+/** Was its file changed by others since it was last in use? */
+bool image_was_changed(const struct image *img);
 struct pfs_source;
 /** NULL: the image is served past the store. */
 struct pfs_store_image *image_store(const struct image *img);
@@ -107,6 +108,8 @@ void image_table_recovered(struct worker *w);
 void image_table_destroy(struct worker *w);
 /** Once a second: forget images that nobody has used for 2 s, or all. */
 void image_unload_unused(struct worker *w, bool all);
+/** Once a second: end the write sessions whose end has failed. */
+void image_retry_sessions(struct worker *w);
 /** Once a second: image_revalidate() for images that are being read. */
 void image_revalidate_some(struct worker *w);
 /** Called by the catalog's thread: a zone's row is saved. */

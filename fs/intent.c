@@ -26,6 +26,18 @@ static void set_use(struct state_intent *i, uint32_t use)
 	atomic_store_explicit(&i->use, use, memory_order_release);
 }
 
+/* A time to come is none that we wrote. */
+static uint64_t old_until(struct state_intent *i, uint64_t now)
+{
+	uint64_t left = atomic_load_explicit(&i->left_ns, memory_order_relaxed);
+
+	if (!left || left > now) {
+		left = now;
+		atomic_store_explicit(&i->left_ns, left, memory_order_relaxed);
+	}
+	return PFS_MAX(left + INTENT_MAX_AGE_NS, now + INTENT_GRACE_NS);
+}
+
 int intent_log_create(struct state *s, struct pfs_mutex *lock,
 		      struct intent_log **out)
 {
@@ -37,7 +49,8 @@ int intent_log_create(struct state *s, struct pfs_mutex *lock,
 	log->lock = lock;
 	for (size_t n = 0; n < STATE_MAX_INTENTS; n++) {
 		if (use_of(&s->intent[n]) == STATE_USED)
-			log->old_until_ns[n] = pfs_now_ns() + INTENT_MAX_AGE_NS;
+			log->old_until_ns[n] =
+				old_until(&s->intent[n], pfs_now_ns());
 		else
 			set_use(&s->intent[n], STATE_FREE);
 	}
@@ -55,6 +68,7 @@ void intent_log_destroy(struct intent_log *log)
 static void fill(struct state_intent *to, const struct state_intent *from)
 {
 	set_use(to, STATE_FILLING);
+	atomic_store_explicit(&to->left_ns, 0, memory_order_relaxed);
 	to->opcode = from->opcode;
 	to->unique = from->unique;
 	to->parent = from->parent;
@@ -109,6 +123,7 @@ struct state_intent *intent_find(struct intent_log *log, uint64_t unique,
 		    i->opcode != opcode)
 			continue;
 		log->old_until_ns[n] = 0; /* this worker's now */
+		atomic_store_explicit(&i->left_ns, 0, memory_order_relaxed);
 		found = i;
 	}
 	pfs_mutex_unlock(log->lock);

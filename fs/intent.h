@@ -25,8 +25,12 @@
 
 struct intent_log; /* opaque */
 
-/* Longer than any request waits to be sent again. */
+/* Longer than any request waits to be sent again.  It counts from the first
+ * worker that found the intent, or workers that die one after the other would
+ * keep it for ever; but each gets INTENT_GRACE_NS, since the kernel sends anew
+ * to each. */
 #define INTENT_MAX_AGE_NS (60 * PFS_NSEC_PER_SEC)
+#define INTENT_GRACE_NS (5 * PFS_NSEC_PER_SEC)
 
 /** lock: worker.mount_lock (borrowed).  Half-written intents are freed; the
  *  others are a dead worker's, and kept for the requests to come again. */

@@ -173,7 +173,7 @@ static void start_read(struct lane *l, const struct fuse_in_header *in,
 	uint64_t size, len;
 
 	if (!h || !h->img) {
-		reply_error(l->w, l->fd, in->unique, h ? -EISDIR : -EBADF);
+		reply_error(l->w, l->fd, in->unique, h ? -EIO : -EBADF);
 		return;
 	}
 	size = image_size(h->img);

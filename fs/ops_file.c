@@ -160,13 +160,6 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* --- changes of bytes --- */
 
-static uint64_t size_now(struct image *img, int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) ? image_size(img) : (uint64_t)st.st_size;
-}
-
 int ops_truncate(struct image *img, int fd, uint64_t size)
 {
 	uint64_t from = PFS_MIN(size, image_size(img));
@@ -176,7 +169,7 @@ int ops_truncate(struct image *img, int fd, uint64_t size)
 
 	image_mutate_begin(img, from, UINT64_MAX, &m);
 	err = pfs_io_ftruncate(PFS_FP_SOURCE_WRITE, fd, size);
-	image_mutate_end(img, &m, size_now(img, fd), NULL, 0);
+	image_mutate_end(img, &m, NULL, 0);
 	image_note_write(img, 0, 0, from, UINT64_MAX - from, start);
 	return err;
 }
@@ -247,16 +240,13 @@ static ssize_t write_image(const struct handle *h, const char *buf, size_t len,
 	struct image_mutation m;
 	ssize_t n;
 
-	if (off < 0 || !h->img)
+	if (!h->img)
+		return -EIO;
+	if (off < 0)
 		return -EINVAL;
 	image_mutate_begin(h->img, (uint64_t)off, len, &m);
 	n = write_source(h->fd, buf, len, off);
-	if (n == (ssize_t)len) {
-		image_grew(h->img, (uint64_t)off + len);
-		image_mutate_end(h->img, &m, UINT64_MAX, buf, len);
-	} else {
-		image_mutate_end(h->img, &m, size_now(h->img, h->fd), NULL, 0);
-	}
+	image_mutate_end(h->img, &m, n == (ssize_t)len ? buf : NULL, len);
 	image_note_write(h->img, h->vm, h->row, (uint64_t)off, len, start);
 	return n;
 }
@@ -301,12 +291,14 @@ static int allocate(const struct handle *h, int mode, off_t off, off_t len)
 
 	if (!is_known_mode(mode))
 		return -EOPNOTSUPP;
-	if (off < 0 || len <= 0 || !h->img)
+	if (!h->img)
+		return -EIO;
+	if (off < 0 || len <= 0)
 		return -EINVAL;
 	image_mutate_begin(h->img, (uint64_t)off, (uint64_t)len, &m);
 	err = pfs_io_fallocate(PFS_FP_SOURCE_WRITE, h->fd, mode, (uint64_t)off,
 			       (uint64_t)len);
-	image_mutate_end(h->img, &m, size_now(h->img, h->fd), NULL, 0);
+	image_mutate_end(h->img, &m, NULL, 0);
 	image_note_write(h->img, h->vm, h->row, (uint64_t)off, (uint64_t)len,
 			 start);
 	return err;
@@ -331,13 +323,15 @@ static ssize_t copy(const struct handle *in, off_t off_in,
 
 	if (err)
 		return err;
-	if (off_in < 0 || off_out < 0 || !out->img)
+	if (!in->img || !out->img)
+		return -EIO;
+	if (off_in < 0 || off_out < 0)
 		return -EINVAL;
 	image_mutate_begin(out->img, at, len, &m);
 	n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, 0);
 	if (n < 0) /* the kernel copies by reading and writing on EOPNOTSUPP */
 		n = errno == ENOSYS ? -EOPNOTSUPP : -errno;
-	image_mutate_end(out->img, &m, size_now(out->img, out->fd), NULL, 0);
+	image_mutate_end(out->img, &m, NULL, 0);
 	image_note_write(out->img, out->vm, out->row, at, len, start);
 	return n;
 }

@@ -15,7 +15,7 @@ enum kind {
 	NUMBER,
 	SWITCH,
 	FLAG,
-	IO
+	CHOICE
 };
 
 struct opt {
@@ -51,12 +51,6 @@ static const char *const passed_over[] = {
 };
 static const char *const passed_over_start[] = {"x-", "X-",
 						"user=", "comment="};
-
-static const char *const io_names[] = {
-	[STORE_IO_AUTO] = "auto",
-	[STORE_IO_DIRECT] = "direct",
-	[STORE_IO_BUFFERED] = "buffered",
-};
 
 int options_refuse(FILE *err, const char *fmt, ...)
 {
@@ -174,13 +168,33 @@ static int set_switch(const struct opt *opt, struct options *o,
 	return 0;
 }
 
-static int set_io(const struct opt *opt, struct options *o, const char *value)
+/* The i-th of the words in opt->value; false: there are not so many. */
+static bool choice(const struct opt *opt, uint32_t i, const char **word,
+		   size_t *len)
 {
-	enum store_io *slot = (enum store_io *)((char *)o + opt->at);
+	const char *at = opt->value;
 
-	for (size_t i = 0; i < PFS_ARRAY_SIZE(io_names); i++) {
-		if (!strcmp(value, io_names[i])) {
-			*slot = (enum store_io)i;
+	for (; i && at; i--) {
+		at = strchr(at, '|');
+		at = at ? at + 1 : NULL;
+	}
+	if (!at)
+		return false;
+	*word = at;
+	*len = strcspn(at, "|");
+	return true;
+}
+
+static int set_choice(const struct opt *opt, struct options *o,
+		      const char *value)
+{
+	uint32_t *slot = (uint32_t *)((char *)o + opt->at);
+	const char *word;
+	size_t len;
+
+	for (uint32_t i = 0; choice(opt, i, &word, &len); i++) {
+		if (strlen(value) == len && !strncmp(value, word, len)) {
+			*slot = i;
 			return 0;
 		}
 	}
@@ -199,8 +213,8 @@ static int set(const struct opt *opt, struct options *o, const char *value)
 	case SWITCH:
 	case FLAG:
 		return set_switch(opt, o, value);
-	case IO:
-		return set_io(opt, o, value);
+	case CHOICE:
+		return set_choice(opt, o, value);
 	}
 	return -EINVAL;
 }
@@ -209,6 +223,8 @@ static void format(const struct opt *opt, const struct options *o, char *buf,
 		   size_t len)
 {
 	const void *slot = (const char *)o + opt->at;
+	const char *word;
+	size_t n;
 
 	switch (opt->kind) {
 	case PATH:
@@ -230,9 +246,9 @@ static void format(const struct opt *opt, const struct options *o, char *buf,
 		(void)snprintf(buf, len, "%s",
 			       *(const bool *)slot ? "on" : "off");
 		break;
-	case IO:
-		(void)snprintf(buf, len, "%s",
-			       io_names[*(const enum store_io *)slot]);
+	case CHOICE:
+		if (choice(opt, *(const uint32_t *)slot, &word, &n))
+			(void)snprintf(buf, len, "%.*s", (int)n, word);
 		break;
 	}
 }
@@ -404,7 +420,10 @@ static void print_help(FILE *out)
 
 		(void)snprintf(name, sizeof(name), "%s%s%s", t->name,
 			       t->kind == FLAG ? "" : "=", t->value);
-		(void)fprintf(out, "  %-30s%s%s%s%s\n", name, t->help,
+		(void)fprintf(out, "  %-29s ", name);
+		if (strlen(name) > 29) /* on a line of its own */
+			(void)fprintf(out, "\n%32s", "");
+		(void)fprintf(out, "%s%s%s%s\n", t->help,
 			      t->dflt[0] ? " [" : "", t->dflt,
 			      t->dflt[0] ? "]" : "");
 	}

@@ -12,10 +12,15 @@
 
 #include <pfs/base.h>
 
+/* Choices; their words are in options.def, in this order. */
 enum store_io {
 	STORE_IO_AUTO, /* direct where the file system takes it */
 	STORE_IO_DIRECT,
 	STORE_IO_BUFFERED,
+};
+enum trust {
+	TRUST_PRIVATE, /* its own, and those of images that are its alone */
+	TRUST_SHARED,
 };
 
 struct options {
@@ -30,10 +35,13 @@ struct options {
 	uint64_t store_size; /* bytes; 0: 10 % of the free space there */
 	uint32_t chunk;      /* bytes, power of two, 16 KiB..1 MiB */
 	char *catalog;       /* database file; owned */
-	enum store_io store_io;
+	uint32_t store_io;   /* enum store_io */
 	bool verify; /* checksums on hits; only benchmarks turn it off */
 	uint32_t max_background;
-	uint32_t threads; /* data threads; 0: 1 and a second under load */
+	uint32_t threads;       /* data threads; 0: 1 and a second under load */
+	uint32_t prefetch;      /* enum pfs_prefetch_level */
+	uint64_t prefetch_rate; /* bytes/s; 0: no limit */
+	uint32_t trust;         /* enum trust */
 	bool allow_other;
 	bool ro;
 	bool page_cache; /* let the kernel cache pages of images */

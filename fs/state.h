@@ -27,7 +27,7 @@
 #include <pfs/store.h>
 
 #define STATE_MAGIC 0x3053464553465000ull
-#define STATE_VERSION 1 /* layout; a worker with another refuses to start */
+#define STATE_VERSION 2 /* layout; a worker with another refuses to start */
 
 #define STATE_MAX_NODES 65536u
 #define STATE_MAX_HANDLES 16384u
@@ -91,6 +91,9 @@ struct state_intent {
 	uint64_t dev, ino;           /* of the name before the call; 0: none */
 	uint64_t new_dev, new_ino;   /* rename: of the target before the call */
 	uint32_t node, handle; /* rows given out by the call; UINT32_MAX none */
+	/* When a worker first found it left by a dead one (CLOCK_MONOTONIC); 0:
+	 * of a living one. */
+	_Atomic uint64_t left_ns;
 	char name[256], new_name[256];
 };
 

@@ -36,6 +36,10 @@
 #define BACKOFF_MIN_NS (50 * PFS_NSEC_PER_MSEC)
 #define BACKOFF_MAX_NS PFS_NSEC_PER_SEC
 #define SAFE_AFTER 3
+/* From GO to SERVING: catalog and store, and for each open file a look at the
+ * source, which may be slow. */
+#define SERVE_NS (20 * PFS_NSEC_PER_SEC)
+#define SERVE_EACH_NS (50 * PFS_NSEC_PER_MSEC)
 
 /* One message at a time, in one thread. */
 static struct proto_msg msg;
@@ -119,8 +123,13 @@ static void start_worker(struct supervisor *s)
 
 static void go(struct supervisor *s, struct child *c)
 {
+	uint64_t limit_ns = SERVE_NS;
+
+	for (uint32_t slot = 0; slot < STATE_FD_SLOTS; slot++)
+		if (s->kept[slot] >= 0)
+			limit_ns += SERVE_EACH_NS;
 	/* A send error means that it is dead; its pidfd will tell. */
-	(void)!child_go(c, s->state->n_starts > 1);
+	(void)!child_go(c, s->state->n_starts > 1, limit_ns);
 }
 
 /* --- the end --- */
@@ -355,6 +364,8 @@ static void publish(struct supervisor *s)
 static void on_serving(struct supervisor *s, struct child *c)
 {
 	c->is_serving = true;
+	if (c->phase == CHILD_RUNNING) /* a drain has a deadline of its own */
+		c->deadline_ns = 0;
 	if (!s->is_up) {
 		s->is_up = true;
 		publish(s);
@@ -525,6 +536,12 @@ static void forget_faults(struct supervisor *s)
 	s->old_exe_fd = -1;
 }
 
+/* One that we killed for not coming up counts as one that failed. */
+static bool is_fault(const struct supervisor *s, int status)
+{
+	return s->is_hung || child_is_fault(status);
+}
+
 static void note_death(struct supervisor *s, const struct child *was,
 		       int status)
 {
@@ -534,7 +551,7 @@ static void note_death(struct supervisor *s, const struct child *was,
 	describe(status, how, sizeof(how));
 	if (was_healthy(was))
 		forget_faults(s);
-	if (!child_is_fault(status)) {
+	if (!is_fault(s, status)) {
 		s->backoff_ns = 0;
 		pfs_log_limited(PFS_LOG_WARNING, "supervisor",
 				"worker %d was ended by %s", (int)was->pid,
@@ -600,12 +617,13 @@ static void after_worker(struct supervisor *s, const struct child *was,
 		on_cut(s, status);
 		return;
 	}
-	if (!s->is_up && child_is_fault(status)) {
+	if (!s->is_up && is_fault(s, status)) {
 		fail_mount(s, was, status);
 		return;
 	}
 	if (!is_clean)
 		note_death(s, was, status);
+	s->is_hung = false;
 	start_next(s, is_clean);
 }
 
@@ -648,16 +666,28 @@ static void on_signal(struct supervisor *s)
 	end_mount(s, s->is_up ? 0 : 1);
 }
 
+static const char *missed(const struct child *c)
+{
+	switch (c->phase) {
+	case CHILD_DRAINING:
+		return "not done after 30 s";
+	case CHILD_RUNNING:
+		return "not serving in time";
+	default:
+		return "not ready after 10 s";
+	}
+}
+
 static void on_deadline(struct supervisor *s, struct child *c)
 {
 	pfs_log(PFS_LOG_ERROR, "supervisor", "worker %d is %s: killing it",
-		(int)c->pid,
-		c->phase == CHILD_DRAINING ? "not done after 30 s"
-					   : "not ready after 10 s");
-	if (c == &s->standby)
+		(int)c->pid, missed(c));
+	if (c == &s->standby) {
 		refuse_standby(s, -ETIMEDOUT, "was not ready after 10 s");
-	else
-		child_kill(c);
+		return;
+	}
+	s->is_hung = c->phase != CHILD_DRAINING;
+	child_kill(c);
 }
 
 static void check_time(struct supervisor *s)

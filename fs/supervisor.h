@@ -48,6 +48,7 @@ struct supervisor {
 	bool is_ending;
 	bool is_upgrading; /* the worker waits for a result */
 	bool shall_reexec; /* once the standby serves */
+	bool is_hung;      /* the worker was killed for not coming up */
 	int exit_status;
 	uint64_t start_at_ns; /* back-off: start the worker then; 0: not due */
 	uint64_t backoff_ns;

@@ -26,6 +26,7 @@
 #include "inval.h"
 #include "lane.h"
 #include "ops.h"
+#include "predict.h"
 #include "proto.h"
 #include "session.h"
 
@@ -259,8 +260,10 @@ static void every_second(void *arg)
 {
 	struct worker *w = arg;
 
+	predict_count(w);
 	save_counters(w);
 	image_unload_unused(w, false);
+	image_retry_sessions(w);
 	image_revalidate_some(w);
 	(void)!pool_task_at(w->pool, pfs_now_ns() + PFS_NSEC_PER_SEC,
 			    every_second, w);
@@ -303,6 +306,8 @@ static int go(struct life *l)
 	if (!err)
 		err = inval_start(w);
 	if (!err)
+		err = predict_start(w);
+	if (!err)
 		err = lanes_start(w, l->gone_fd);
 	if (!err)
 		err = control_start(w);
@@ -332,6 +337,7 @@ static void drain(struct life *l, bool is_handover)
 		ops_close_all(w);
 	pool_destroy(w->pool);
 	w->pool = NULL;
+	predict_stop(w);
 	inval_destroy(w);
 	ops_destroy(w);
 	image_table_destroy(w);

@@ -29,6 +29,7 @@ struct control;
 struct events;
 struct inval;
 struct ops;
+struct predict;
 
 #define WORKER_MAX_LANES 16
 
@@ -39,7 +40,8 @@ struct handle {
 	int fd; /* owned: the source file as the client opened it */
 	uint32_t row;
 	uint64_t vm;       /* who opened it: see handle.h; 0: unknown */
-	struct image *img; /* one reference; NULL for a folder */
+	struct image *img; /* one reference; NULL: a folder, or a file that
+			    * could not be taken up: calls on it get EIO */
 };
 
 struct worker {
@@ -63,6 +65,7 @@ struct worker {
 	struct control *control;
 	struct inval *inval; /* NULL: the kernel caches no pages */
 	struct events *events;
+	struct predict *predict;
 	struct lane *lanes[WORKER_MAX_LANES];
 	uint64_t start_ns;
 	/* draining for a successor: write sessions go on */

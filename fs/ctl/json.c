@@ -95,6 +95,14 @@ void pfs_json_set_share(struct pfs_json *obj, const char *key, uint64_t num,
 	add(obj, key, json_object_new_double_s(share, text));
 }
 
+void pfs_json_set_real(struct pfs_json *obj, const char *key, double v)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%.6g", v);
+	add(obj, key, json_object_new_double_s(v, text));
+}
+
 void pfs_json_push(struct pfs_json *arr, struct pfs_json *v)
 {
 	if (arr && v && json_object_array_add(in(arr), in(v)) == 0)
@@ -106,6 +114,27 @@ void pfs_json_push(struct pfs_json *arr, struct pfs_json *v)
 void pfs_json_push_u64(struct pfs_json *arr, uint64_t v)
 {
 	pfs_json_push(arr, out_of(json_object_new_uint64(v)));
+}
+
+void pfs_json_push_str(struct pfs_json *arr, const char *v)
+{
+	PFS_AUTO_FREE char *text = NULL;
+
+	if (pfs_ctl_escape(v, strlen(v), &text))
+		is_lossy = true;
+	else
+		pfs_json_push(arr, out_of(json_object_new_string(text)));
+}
+
+void pfs_json_set_data(struct pfs_json *obj, const char *key, const void *data,
+		       size_t len)
+{
+	PFS_AUTO_FREE char *text = NULL;
+
+	if (pfs_ctl_base64(data, len, &text))
+		is_lossy = true;
+	else
+		add(obj, key, json_object_new_string(text));
 }
 
 struct pfs_json *pfs_json_get(const struct pfs_json *obj, const char *key)
@@ -138,6 +167,16 @@ int pfs_json_bytes(const struct pfs_json *obj, const char *key, char **out)
 	if (strlen(text) != (size_t)json_object_get_string_len(v))
 		return -EINVAL; /* a NUL inside */
 	return pfs_ctl_unescape(text, out);
+}
+
+int pfs_json_data(const struct pfs_json *obj, const char *key, void **out,
+		  size_t *len)
+{
+	const char *text = pfs_json_str(obj, key);
+
+	if (!text)
+		return pfs_json_get(obj, key) ? -EINVAL : -ENOENT;
+	return pfs_ctl_unbase64(text, out, len);
 }
 
 static int whole_number(struct json_object *v, uint64_t *out)
@@ -197,6 +236,15 @@ uint64_t pfs_json_num_at(const struct pfs_json *arr, size_t i)
 	uint64_t v;
 
 	return whole_number(in(pfs_json_at(arr, i)), &v) ? 0 : v;
+}
+
+const char *pfs_json_str_at(const struct pfs_json *arr, size_t i)
+{
+	struct json_object *v = in(pfs_json_at(arr, i));
+
+	return json_object_is_type(v, json_type_string)
+		       ? json_object_get_string(v)
+		       : "";
 }
 
 void pfs_json_each(const struct pfs_json *obj,

@@ -28,15 +28,8 @@ chmod 711 "$work" # some cases act as other users
 # Sockets and defaults of this test only.
 export PFS_RUN_DIR=$work/run
 mkdir -m 700 "$PFS_RUN_DIR"
-# Daemons have nowhere to print what a sanitizer found: each report becomes a
-# file, and finish() fails for it.  Other builds read none of these.
-reports=$work/reports
-mkdir -m 1777 "$reports" # some cases run pfs as other users
-to_reports=log_path=$reports/report:print_stacktrace=1
-export ASAN_OPTIONS=${ASAN_OPTIONS:-}:$to_reports
-export UBSAN_OPTIONS=${UBSAN_OPTIONS:-}:$to_reports
-export TSAN_OPTIONS=${TSAN_OPTIONS:-}:$to_reports
-export LSAN_OPTIONS=${LSAN_OPTIONS:-}:$to_reports
+. "$(dirname "${BASH_SOURCE[0]}")/../tools/reports.sh"
+reports_to "$work/reports" # finish() fails for them
 failures=0
 mounts=()
 pids=()
@@ -196,18 +189,14 @@ run() {
 
 # What leaked is only known once they ended.
 no_sanitizer_report() {
-	local p report
+	local p
 
 	end_daemons
 	for p in "${pids[@]}"; do
 		[ "$(cat "/proc/$p/comm" 2>/dev/null)" != pfs ] ||
 			await 20 is_gone "$p"
 	done
-	for report in "$reports"/*; do
-		[ -e "$report" ] || continue
-		cat "$report"
-		fail "a sanitizer has something to say"
-	done
+	no_reports || fail "see above"
 }
 
 finish() {

@@ -13,6 +13,8 @@ slowfs=$PFS_BIN/slowfs
 dir=$(mktemp -d) || exit 1
 src=$dir/src mnt=$dir/mnt ctl=$dir/mnt/.slowfs pidfile=$dir/pid
 mkdir "$src" "$mnt"
+. "$(dirname "$0")/../tools/reports.sh"
+reports_to "$dir/reports"
 failures=0
 
 fail() {
@@ -366,4 +368,5 @@ run namespace_works
 run locks_exclude_each_other
 run bad_arguments_are_refused
 stop
+no_reports || fail "see above"
 [ "$failures" = 0 ]

@@ -8,6 +8,8 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 export TMPDIR="$tmp" # failing runs keep their state
 failed=0
+. "$(dirname "$0")/reports.sh"
+reports_to "$tmp/reports"
 
 say_failed() {
 	echo "FAILED: $1"
@@ -150,4 +152,5 @@ a_power_cut_keeps_what_was_fsynced
 interleavings_are_judged
 kills_are_driven
 bad_options_are_refused
+no_reports || failed=1
 exit $failed

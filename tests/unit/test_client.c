@@ -300,6 +300,31 @@ static void a_slip_of_the_pen_is_understood(void)
 	CHECK(!cli_suggest("", words));
 }
 
+static void bytes_are_written_with_a_unit_or_without(void)
+{
+	static const struct {
+		const char *word;
+		bool is_good;
+		uint64_t want;
+	} cases[] = {
+		{"0", true, 0},           {"65536", true, 65536},
+		{"64K", true, 65536},     {"3M", true, 3 << 20},
+		{"2G", true, 2ull << 30}, {"1T", true, 1ull << 40},
+		{"", false, 0},           {"K", false, 0},
+		{"-1", false, 0},         {"+1", false, 0},
+		{" 1", false, 0},         {"1k", false, 0},
+		{"1KB", false, 0},        {"1.5G", false, 0},
+		{"16777216T", false, 0},  {"99999999999999999999", false, 0},
+	};
+
+	for (size_t i = 0; i < PFS_ARRAY_SIZE(cases); i++) {
+		uint64_t got = 0;
+
+		CHECK_EQ(cli_bytes(cases[i].word, &got), cases[i].is_good);
+		CHECK_EQ(got, cases[i].want);
+	}
+}
+
 int main(void)
 {
 	RUN(a_lost_answer_is_asked_for_again);
@@ -312,6 +337,7 @@ int main(void)
 	RUN(without_a_listener_there_is_no_daemon);
 	RUN(arguments_that_do_not_fit_are_refused_here);
 	RUN(sizes_and_times_read_well);
+	RUN(bytes_are_written_with_a_unit_or_without);
 	RUN(a_slip_of_the_pen_is_understood);
 	return CHECK_RESULT();
 }

@@ -2,7 +2,7 @@
 /*
  * The server of the control socket, with a worker that has a catalog in
  * memory and no store.  Images in use and the walk of the source, which need
- * a mount, are ours here.
+ * a mount, and the predictor are ours here.
  */
 #include "check.h"
 
@@ -21,8 +21,12 @@
 #include <pfs/log.h>
 
 #include "control.h"
+#include "control_hold.h"
 #include "ops.h"
+#include "predict.h"
 #include "proto.h"
+#include "reader.h"
+#include "vm.h"
 
 /* --- what the rest of the worker would be ------------------------------- */
 
@@ -50,6 +54,181 @@ int ops_skipped(struct worker *w,
 			pfs_sleep_ms(1);
 	n_walks--;
 	return 0;
+}
+
+/* --- the predictor ------------------------------------------------------ */
+
+static struct played {
+	struct predict_settings set;
+	uint64_t image, vm; /* what the figures below belong to */
+	struct reader_counts reads;
+	struct pfs_prefetch_stats stats;
+	struct pfs_why why;
+	uint64_t warming;
+	uint8_t blob[1 << 20]; /* recording 7 */
+	size_t n_blob;
+	int import_err;
+	uint64_t dropped; /* recording that was dropped last */
+	struct trace_record trace[3];
+	size_t n_trace; /* records to be taken */
+	int n_tracers;
+} played;
+
+static bool is_meant(uint64_t image, uint64_t vm)
+{
+	return (!image || image == READERS_ANY || image == played.image) &&
+	       (!vm || vm == READERS_ANY || vm == played.vm);
+}
+
+void predict_settings(struct worker *w, struct predict_settings *out)
+{
+	(void)w;
+	*out = played.set;
+}
+
+void predict_set(struct worker *w, const struct predict_settings *s)
+{
+	(void)w;
+	played.set = *s;
+}
+
+void predict_stats(struct worker *w, uint64_t image, uint64_t vm,
+		   struct pfs_prefetch_stats *out)
+{
+	(void)w;
+	*out = is_meant(image, vm) ? played.stats
+				   : (struct pfs_prefetch_stats){.issued = 0};
+}
+
+void predict_count(struct worker *w)
+{
+	(void)w;
+}
+
+void predict_reads(struct worker *w, uint64_t image, uint64_t vm,
+		   struct reader_counts *out)
+{
+	(void)w;
+	*out = is_meant(image, vm) ? played.reads
+				   : (struct reader_counts){.n_hits = 0};
+}
+
+int predict_each_reader(struct worker *w,
+			int (*fn)(void *arg, uint64_t image, uint64_t vm),
+			void *arg)
+{
+	(void)w;
+	return played.image ? fn(arg, played.image, played.vm) : 0;
+}
+
+size_t predict_why(struct worker *w, uint64_t image, uint64_t chunk,
+		   struct pfs_why *out, size_t n)
+{
+	(void)w;
+	if (image != played.image || chunk != played.why.chunk || !n)
+		return 0;
+	*out = played.why;
+	return 1;
+}
+
+void predict_load(struct worker *w, uint64_t image, uint64_t size)
+{
+	(void)w;
+	(void)image;
+	(void)size;
+}
+
+int predict_warm(struct worker *w, uint64_t image, uint64_t first_chunk,
+		 uint64_t n_chunks, bool from_recording)
+{
+	(void)w;
+	(void)first_chunk;
+	if (image != played.image || (from_recording && !played.n_blob))
+		return -ENOENT;
+	played.warming = n_chunks;
+	return 0;
+}
+
+uint64_t predict_warming(struct worker *w, uint64_t image)
+{
+	(void)w;
+	return image == played.image ? played.warming : 0;
+}
+
+int predict_recordings(struct worker *w, uint64_t image,
+		       int (*fn)(void *arg, uint64_t number, const void *blob,
+				 size_t len),
+		       void *arg)
+{
+	(void)w;
+	if (image != played.image || !played.n_blob)
+		return 0;
+	return fn(arg, 7, played.blob, played.n_blob);
+}
+
+int predict_import(struct worker *w, uint64_t image, const void *blob,
+		   size_t len, uint64_t *number)
+{
+	(void)w;
+	(void)image;
+	if (played.import_err)
+		return played.import_err;
+	memcpy(played.blob, blob, len);
+	played.n_blob = len;
+	*number = 7;
+	return 0;
+}
+
+int predict_drop(struct worker *w, uint64_t image, uint64_t number)
+{
+	(void)w;
+	(void)image;
+	played.dropped = number;
+	return number && number != 7 ? -ENOENT : 0;
+}
+
+int predict_trace_start(struct worker *w, uint64_t image, struct tracer **out)
+{
+	(void)w;
+	(void)image;
+	played.n_tracers++;
+	*out = (struct tracer *)&played;
+	return 0;
+}
+
+size_t predict_trace_take(struct worker *w, struct tracer *t,
+			  struct trace_record *out, size_t n, uint64_t wait_ns,
+			  uint64_t *dropped)
+{
+	size_t got = PFS_MIN(played.n_trace, n);
+
+	(void)w;
+	(void)t;
+	(void)wait_ns;
+	memcpy(out, played.trace, got * sizeof(*out));
+	played.n_trace -= got;
+	*dropped = 5;
+	return got;
+}
+
+void predict_trace_stop(struct worker *w, struct tracer *t)
+{
+	(void)w;
+	(void)t;
+	played.n_tracers--;
+}
+
+/* --- images held -------------------------------------------------------- */
+
+int control_hold(struct control_call *call, struct control_held *out)
+{
+	*out = (struct control_held){.id = played.image, .size = 1000000};
+	return pfs_json_bytes(call->req, "image", &out->name);
+}
+
+void control_held_done(struct control_held *h)
+{
+	free(h->name);
 }
 
 struct fixture {
@@ -101,6 +280,9 @@ static struct fixture started(void)
 	f.w->opt.store = strdup("none");
 	f.w->opt.chunk = 65536;
 	f.w->control_fd = listen_at(&f);
+	pfs_mutex_init(&f.w->mount_lock, PFS_RANK_MOUNT);
+	played = (struct played){
+		.set = {.level = PFS_PREFETCH_BALANCED, .proposers = 7}};
 	must(pfs_catalog_open(&cfg, &f.w->catalog_state, &f.w->catalog) == 0,
 	     "catalog");
 	must(control_start(f.w) == 0, "control_start");
@@ -268,6 +450,277 @@ static void images_are_the_known_and_the_used(void)
 	ended(&f);
 }
 
+/* An image that is in the catalog; its number. */
+static uint64_t known(const struct fixture *f, const char *name)
+{
+	struct pfs_identity ident = {.ino = 7, .size = 1000000};
+	enum pfs_image_verdict verdict;
+	struct pfs_image_row row;
+
+	CHECK_EQ(pfs_catalog_image_open(f->w->catalog, name, &ident, false,
+					&row, &verdict),
+		 0);
+	return row.id;
+}
+
+static void the_predictor_is_set_and_status_tells(void)
+{
+	struct fixture f = started();
+	const char *answer;
+
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"prefetch\","
+					    "\"value\":\"aggressive\"")),
+		  "\"prefetch\":\"aggressive\"");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"proposer.replay\","
+					    "\"value\":\"off\"")),
+		  "\"result\"");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"trust\","
+					    "\"value\":\"shared\"")),
+		  "\"result\"");
+	CHECK_EQ(played.set.level, PFS_PREFETCH_AGGRESSIVE);
+	CHECK_EQ(played.set.proposers, 7 & ~(1 << PFS_PROPOSER_REPLAY));
+	CHECK(played.set.trusts_shared);
+
+	answer = asked(&f, ASK("status"));
+	CHECK_HAS(answer, "\"prefetch\":{\"level\":\"aggressive\"");
+	CHECK_HAS(answer, "\"trust\":\"shared\"");
+	CHECK_HAS(answer, "\"sequential\":true,\"replay\":false");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"prefetch\","
+					    "\"value\":\"bold\"")),
+		  "not 'bold'");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"proposer.luck\","
+					    "\"value\":\"on\"")),
+		  "no proposer 'luck'");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"proposer.replay\","
+					    "\"value\":\"yes\"")),
+		  "\"EINVAL\"");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"trust\","
+					    "\"value\":\"all\"")),
+		  "\"EINVAL\"");
+	ended(&f);
+}
+
+static void stats_tell_of_one_image_or_vm(void)
+{
+	struct fixture f = started();
+	struct state_handle *h = &f.w->state->handle[0];
+	struct reader me;
+	const char *answer;
+	char request[256];
+
+	reader_of(getpid(), &me);
+	*h = (struct state_handle){.use = STATE_USED,
+				   .serial = 1,
+				   .tgid = me.tgid,
+				   .start_time = me.start_time};
+	played.image = known(&f, "a.img");
+	played.vm = vm_number(me.tgid, me.start_time);
+	played.reads = (struct reader_counts){
+		.n_hits = 6, .n_late = 1, .n_misses = 1, .read_bytes = 4096};
+	played.stats = (struct pfs_prefetch_stats){
+		.issued = 4, .used = 3, .late = 1, .saved_ns = 1500000000};
+
+	answer = asked(&f, ASK_WITH("stats", "\"image\":\"a.img\""));
+	CHECK_HAS(answer, "{\"name\":\"a.img\",\"reads\":8,\"reads_hit\":6");
+	CHECK_HAS(answer, "\"prefetch\":{\"bytes\":262144,"
+			  "\"used_bytes\":196608,\"late_bytes\":65536");
+	CHECK_HAS(answer, "\"saved_s\":1.5");
+	CHECK_HAS(answer, "\"command\":\"test_control\"");
+
+	(void)snprintf(request, sizeof(request),
+		       ASK_WITH("stats", "\"vm\":\"%d\""), (int)getpid());
+	answer = asked(&f, request);
+	CHECK_HAS(answer, "\"images\":[{\"name\":\"a.img\"");
+	(void)snprintf(request, sizeof(request),
+		       ASK_WITH("stats", "\"vm\":\"%016llx\""),
+		       (unsigned long long)played.vm);
+	CHECK_HAS(asked(&f, request), "\"reads\":8,");
+	answer = asked(&f, ASK("stats"));
+	CHECK_HAS(answer, "\"images\":[{\"name\":\"a.img\"");
+	CHECK_HAS(answer, "\"vms\":[{\"vm\":");
+
+	CHECK_HAS(asked(&f, ASK_WITH("stats", "\"vm\":\"1\"")),
+		  "process 1 has no image open");
+	CHECK_HAS(asked(&f, ASK_WITH("stats", "\"vm\":\"qemu\"")),
+		  "16 hexadecimal digits");
+	CHECK_HAS(asked(&f, ASK_WITH("stats", "\"image\":\"b.img\"")),
+		  "\"ENOENT\"");
+	/* Whoever has its pid now is another. */
+	h->start_time++;
+	played.vm = vm_number(h->tgid, h->start_time);
+	answer = asked(&f, ASK_WITH("stats", "\"image\":\"a.img\""));
+	CHECK(!strstr(answer, "\"command\""));
+	ended(&f);
+}
+
+static void recordings_go_out_and_come_in(void)
+{
+	struct fixture f = started();
+	const char *answer;
+
+	played.image = known(&f, "a.img");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"import\","
+						  "\"image\":\"a.img\","
+						  "\"data\":\"Zm9vYmE=\"")),
+		  "\"number\":7");
+	CHECK_EQ(played.n_blob, 5);
+	CHECK_EQ(memcmp(played.blob, "fooba", 5), 0);
+	answer = asked(&f, ASK_WITH("recording", "\"action\":\"export\","
+						 "\"image\":\"a.img\","
+						 "\"number\":7"));
+	CHECK_HAS(answer, "\"data\":\"Zm9vYmE=\"");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"list\","
+						  "\"image\":\"a.img\"")),
+		  "{\"number\":7,\"bytes\":5,\"is_sound\":false}");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"drop\","
+						  "\"image\":\"a.img\","
+						  "\"number\":7")),
+		  "\"result\"");
+	CHECK_EQ(played.dropped, 7);
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"drop\","
+						  "\"image\":\"a.img\","
+						  "\"all\":true")),
+		  "\"result\"");
+	CHECK_EQ(played.dropped, 0);
+	ended(&f);
+}
+
+static void what_is_wrong_with_a_recording_is_told(void)
+{
+	struct fixture f = started();
+
+	played.image = known(&f, "a.img");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"export\","
+						  "\"image\":\"a.img\","
+						  "\"number\":3")),
+		  "has no recording 3");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"drop\","
+						  "\"image\":\"a.img\","
+						  "\"number\":3")),
+		  "has no recording 3");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"drop\","
+						  "\"image\":\"a.img\","
+						  "\"number\":0")),
+		  "\"EINVAL\"");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"import\","
+						  "\"image\":\"a.img\","
+						  "\"data\":\"Zm9\"")),
+		  "\"EINVAL\"");
+	played.import_err = -EBADMSG;
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"import\","
+						  "\"image\":\"a.img\","
+						  "\"data\":\"Zm9v\"")),
+		  "damaged");
+	played.import_err = -ENOSPC;
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"import\","
+						  "\"image\":\"a.img\","
+						  "\"data\":\"Zm9v\"")),
+		  "drop one first");
+	CHECK_HAS(asked(&f, ASK_WITH("recording", "\"action\":\"sing\","
+						  "\"image\":\"a.img\"")),
+		  "\"EINVAL\"");
+	ended(&f);
+}
+
+static void the_largest_recording_fits_in_a_request(void)
+{
+	static const char head[] = "{\"protocol\":1,\"verb\":\"recording\","
+				   "\"action\":\"import\",\"image\":\"a\","
+				   "\"data\":\"";
+	struct fixture f = started();
+	size_t n_text = (sizeof(played.blob) + 2) / 3 * 4;
+	char *request = malloc(sizeof(head) + n_text + 8);
+	char *end = stpcpy(request, head);
+
+	memset(end, 'A', n_text);
+	strcpy(end + n_text - 1, "=\"}\n"); /* 2^20 = 3 n + 1: "==" */
+	end[n_text - 2] = '=';
+	CHECK_HAS(asked(&f, request), "\"number\":7");
+	CHECK_EQ(played.n_blob, sizeof(played.blob));
+	free(request);
+	ended(&f);
+}
+
+static uint64_t begun(const struct fixture *f)
+{
+	const char *answer = asked(f, ASK_WITH("trace", "\"action\":\"begin\","
+							"\"image\":\"a.img\""));
+	const char *id = strstr(answer, "\"id\":");
+
+	return id ? strtoull(id + 5, NULL, 10) : 0;
+}
+
+static const char *taken(const struct fixture *f, const char *action,
+			 uint64_t id)
+{
+	char request[128];
+
+	(void)snprintf(request, sizeof(request),
+		       ASK_WITH("trace", "\"action\":\"%s\",\"id\":%llu"),
+		       action, (unsigned long long)id);
+	return asked(f, request);
+}
+
+static void a_trace_is_taken_in_parts(void)
+{
+	struct fixture f = started();
+	uint64_t id;
+
+	played.image = known(&f, "a.img");
+	played.trace[0] = (struct trace_record){1500, 4096, 512, false};
+	played.trace[1] = (struct trace_record){2000000, 0, 1024, true};
+	played.n_trace = 2;
+	id = begun(&f);
+	CHECK(id);
+	CHECK_HAS(taken(&f, "take", id),
+		  "\"records\":[1,0,4096,512,2000,1,0,1024],\"dropped\":5");
+	played.n_trace = 1;
+	CHECK_HAS(taken(&f, "end", id), "\"records\":[1,0,4096,512]");
+	CHECK_EQ(played.n_tracers, 0);
+	CHECK_HAS(taken(&f, "take", id), "\"ESTALE\"");
+	CHECK_HAS(taken(&f, "take", 0), "\"ESTALE\"");
+	CHECK_HAS(taken(&f, "dance", id), "\"EINVAL\"");
+	ended(&f);
+}
+
+static void traces_of_clients_who_are_gone_make_room(void)
+{
+	static _Atomic uint64_t now_ns = 1000 * PFS_NSEC_PER_SEC;
+	struct fixture f;
+	uint64_t id[4];
+
+	pfs_clock_fake(&now_ns);
+	f = started();
+	played.image = known(&f, "a.img");
+	for (size_t i = 0; i < PFS_ARRAY_SIZE(id); i++)
+		id[i] = begun(&f);
+	CHECK_EQ(played.n_tracers, 4);
+	CHECK_EQ(begun(&f), 0);
+	now_ns += 9 * PFS_NSEC_PER_SEC;
+	CHECK_HAS(taken(&f, "take", id[0]), "\"records\"");
+	now_ns += 2 * PFS_NSEC_PER_SEC;
+	CHECK(begun(&f));
+	CHECK_EQ(played.n_tracers, 4);
+	CHECK_HAS(taken(&f, "take", id[0]), "\"records\"");
+	CHECK_HAS(taken(&f, "take", id[1]), "\"ESTALE\"");
+	ended(&f);
+	CHECK_EQ(played.n_tracers, 0); /* none is left behind */
+	pfs_clock_fake(NULL);
+}
+
+static void without_a_store_nothing_is_brought_or_explained(void)
+{
+	struct fixture f = started();
+
+	played.image = known(&f, "a.img");
+	CHECK_HAS(asked(&f, ASK_WITH("why", "\"image\":\"a.img\","
+					    "\"offset\":0")),
+		  "no store");
+	CHECK_HAS(asked(&f, ASK_WITH("warm", "\"image\":\"a.img\"")),
+		  "not in use: with --wait");
+	ended(&f);
+}
+
 static void junk_is_answered_and_hung_up_on(void)
 {
 	static const char *const junk[] = {"GET / HTTP/1.1\n",
@@ -293,7 +746,7 @@ static void junk_is_answered_and_hung_up_on(void)
 	ended(&f);
 }
 
-static void a_request_over_64_kib_is_refused(void)
+static void a_request_over_2_mib_is_refused(void)
 {
 	struct fixture f = started();
 	size_t len = PFS_CTL_REQUEST_MAX + 1000;
@@ -663,8 +1116,16 @@ int main(void)
 	RUN(status_tells_of_the_mount);
 	RUN(stats_have_every_counter);
 	RUN(images_are_the_known_and_the_used);
+	RUN(the_predictor_is_set_and_status_tells);
+	RUN(stats_tell_of_one_image_or_vm);
+	RUN(recordings_go_out_and_come_in);
+	RUN(what_is_wrong_with_a_recording_is_told);
+	RUN(the_largest_recording_fits_in_a_request);
+	RUN(a_trace_is_taken_in_parts);
+	RUN(traces_of_clients_who_are_gone_make_room);
+	RUN(without_a_store_nothing_is_brought_or_explained);
 	RUN(junk_is_answered_and_hung_up_on);
-	RUN(a_request_over_64_kib_is_refused);
+	RUN(a_request_over_2_mib_is_refused);
 	RUN(requests_on_one_connection_are_answered_in_order);
 	RUN(another_protocol_or_verb_is_told_so);
 	RUN(no_more_than_32_are_let_in);

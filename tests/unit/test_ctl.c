@@ -72,6 +72,85 @@ static struct pfs_json *parsed(const char *text)
 	return v;
 }
 
+/* The vectors of RFC 4648, section 10. */
+static void bytes_travel_as_base64(void)
+{
+	static const char *const cases[][2] = {
+		{"", ""},
+		{"f", "Zg=="},
+		{"fo", "Zm8="},
+		{"foo", "Zm9v"},
+		{"foob", "Zm9vYg=="},
+		{"fooba", "Zm9vYmE="},
+		{"foobar", "Zm9vYmFy"},
+		{"\xfb\xff\xfe", "+//+"},
+	};
+
+	for (size_t i = 0; i < PFS_ARRAY_SIZE(cases); i++) {
+		size_t n = strlen(cases[i][0]), len = 99;
+		PFS_AUTO_FREE char *text = NULL;
+		PFS_AUTO_FREE void *back = NULL;
+
+		CHECK_EQ(pfs_ctl_base64(cases[i][0], n, &text), 0);
+		CHECK_STR(text, cases[i][1]);
+		CHECK_EQ(pfs_ctl_unbase64(text, &back, &len), 0);
+		CHECK_EQ(len, n);
+		CHECK_EQ(memcmp(back, cases[i][0], n), 0);
+	}
+}
+
+static void base64_has_one_form(void)
+{
+	static const char *const bad[] = {
+		"Z",    "Zg",   "Zg=",  "=",      "====", "Z===", "Zg==Zg==",
+		"Zh==", "Zm9=", "Zm9 ", "Zm9v\n", "Zm-v", "Zm_v", "Z=g=",
+	};
+
+	for (size_t i = 0; i < PFS_ARRAY_SIZE(bad); i++) {
+		void *out = NULL;
+		size_t len;
+
+		CHECK_EQ(pfs_ctl_unbase64(bad[i], &out, &len), -EINVAL);
+		CHECK(!out);
+	}
+}
+
+static void data_survives_in_a_value(void)
+{
+	PFS_AUTO(pfs_json_done) struct pfs_json *v = pfs_json_object();
+	PFS_AUTO(pfs_json_done) struct pfs_json *back = NULL;
+	PFS_AUTO_FREE char *text = NULL;
+	PFS_AUTO_FREE void *out = NULL;
+	uint8_t bytes[1000];
+	size_t len = 0;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7);
+	pfs_json_set_data(v, "data", bytes, sizeof(bytes));
+	pfs_json_set_u64(v, "number", 1);
+	CHECK_EQ(pfs_json_text(v, false, &text), 0);
+
+	CHECK_EQ(pfs_json_parse(text, strlen(text), &back), 0);
+	CHECK_EQ(pfs_json_data(back, "data", &out, &len), 0);
+	CHECK_EQ(len, sizeof(bytes));
+	CHECK_EQ(memcmp(out, bytes, len), 0);
+	CHECK_EQ(pfs_json_data(back, "none", &out, &len), -ENOENT);
+	CHECK_EQ(pfs_json_data(back, "number", &out, &len), -EINVAL);
+}
+
+static void lists_have_words_too(void)
+{
+	PFS_AUTO(pfs_json_done) struct pfs_json *v = pfs_json_array();
+
+	pfs_json_push_str(v, "a");
+	pfs_json_push_str(v, "\xff");
+	pfs_json_push_u64(v, 3);
+	CHECK_STR(pfs_json_str_at(v, 0), "a");
+	CHECK_STR(pfs_json_str_at(v, 1), "\\xff");
+	CHECK_STR(pfs_json_str_at(v, 2), "");
+	CHECK_STR(pfs_json_str_at(v, 3), "");
+}
+
 static void numbers_are_exact_over_64_bits(void)
 {
 	PFS_AUTO(pfs_json_done) struct pfs_json *v = pfs_json_object();
@@ -121,6 +200,18 @@ static void shares_have_four_digits(void)
 	CHECK_EQ(pfs_json_text(v, false, &text), 0);
 
 	CHECK_STR(text, "{\"a\":0.6667,\"none\":0.0000}");
+}
+
+static void reals_have_six_digits_that_matter(void)
+{
+	PFS_AUTO(pfs_json_done) struct pfs_json *v = pfs_json_object();
+	PFS_AUTO_FREE char *text = NULL;
+
+	pfs_json_set_real(v, "a", 2948.0358);
+	pfs_json_set_real(v, "b", 0);
+	CHECK_EQ(pfs_json_text(v, false, &text), 0);
+
+	CHECK_STR(text, "{\"a\":2948.04,\"b\":0}");
 }
 
 static void strings_come_back_as_the_bytes_they_were(void)
@@ -417,9 +508,14 @@ int main(void)
 	RUN(names_survive_as_utf8_text);
 	RUN(ill_formed_utf8_is_escaped_byte_by_byte);
 	RUN(malformed_escapes_are_refused);
+	RUN(bytes_travel_as_base64);
+	RUN(base64_has_one_form);
+	RUN(data_survives_in_a_value);
+	RUN(lists_have_words_too);
 	RUN(numbers_are_exact_over_64_bits);
 	RUN(a_number_must_be_whole_and_not_negative);
 	RUN(shares_have_four_digits);
+	RUN(reals_have_six_digits_that_matter);
 	RUN(strings_come_back_as_the_bytes_they_were);
 	RUN(a_string_with_a_nul_is_no_name);
 	RUN(what_is_not_json_is_refused);

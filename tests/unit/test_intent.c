@@ -110,6 +110,35 @@ static void a_full_log_refuses_until_old_ones_age_out(void)
 	done(&f);
 }
 
+static void workers_that_die_one_after_the_other_do_not_keep_an_intent(void)
+{
+	struct fixture f = fresh();
+
+	for (uint64_t u = 0; u < STATE_MAX_INTENTS; u++)
+		CHECK(begin(&f, 2 * u) != NULL);
+	for (uint64_t age = 0; age < INTENT_MAX_AGE_NS;
+	     age += 10 * PFS_NSEC_PER_SEC) {
+		take_up(&f);
+		CHECK(!begin(&f, 9999));
+		now_ns += 10 * PFS_NSEC_PER_SEC;
+	}
+	take_up(&f);
+	CHECK(!begin(&f, 9999)); /* its own requests may be on their way */
+	now_ns += 2 * INTENT_GRACE_NS;
+	CHECK(begin(&f, 9999) != NULL);
+	CHECK(!intent_find(f.log, 0, FUSE_MKDIR));
+
+	/* One taken up is of a living worker again. */
+	CHECK(intent_find(f.log, 2, FUSE_MKDIR) != NULL);
+	now_ns += 2 * INTENT_MAX_AGE_NS;
+	take_up(&f);
+	now_ns += 2 * INTENT_GRACE_NS;
+	CHECK(intent_find(f.log, 2, FUSE_MKDIR) != NULL);
+	CHECK(begin(&f, 8888) != NULL);
+	CHECK(intent_find(f.log, 2, FUSE_MKDIR) != NULL);
+	done(&f);
+}
+
 static const struct intent_file none, ours = {1, 10}, other = {1, 11};
 
 static bool is_done(uint32_t opcode, struct intent_file before,
@@ -167,6 +196,7 @@ int main(void)
 	RUN(the_next_worker_finds_an_intent_by_its_request);
 	RUN(a_half_written_intent_is_void);
 	RUN(a_full_log_refuses_until_old_ones_age_out);
+	RUN(workers_that_die_one_after_the_other_do_not_keep_an_intent);
 	RUN(making_is_done_when_a_free_name_is_taken);
 	RUN(removing_is_done_when_the_file_is_not_there);
 	RUN(renaming_is_done_when_the_file_has_only_the_new_name);

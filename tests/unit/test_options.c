@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <pfs/predictor.h>
+
 #include "check.h"
 #include "options.h"
 #include "places.h"
@@ -123,6 +125,9 @@ static void defaults_are_sane(void)
 	CHECK_EQ(r.o.max_background, 64);
 	CHECK_EQ(r.o.threads, 0);
 	CHECK_EQ(r.o.store_io, STORE_IO_AUTO);
+	CHECK_EQ(r.o.prefetch, PFS_PREFETCH_BALANCED);
+	CHECK_EQ(r.o.prefetch_rate, 0);
+	CHECK_EQ(r.o.trust, TRUST_PRIVATE);
 	CHECK(r.o.verify);
 	CHECK(!r.o.allow_other);
 	CHECK(!r.o.ro);
@@ -175,12 +180,16 @@ static void every_option_is_understood(void)
 	struct run r = parse("src", "mnt",
 			     "store=none,store_size=1G,chunk=16K,store_io="
 			     "buffered,verify=off,max_background=65535,threads="
-			     "16,page_cache=on,allow_other,ro");
+			     "16,page_cache=on,allow_other,ro,prefetch="
+			     "conservative,prefetch_rate=20M,trust=shared");
 
 	CHECK_EQ(r.res, 0);
 	CHECK_STR(r.o.store, "none");
 	CHECK_EQ(r.o.chunk, 16384);
 	CHECK_EQ(r.o.store_io, STORE_IO_BUFFERED);
+	CHECK_EQ(r.o.prefetch, PFS_PREFETCH_CONSERVATIVE);
+	CHECK_EQ(r.o.prefetch_rate, 20 << 20);
+	CHECK_EQ(r.o.trust, TRUST_SHARED);
 	CHECK(!r.o.verify);
 	CHECK_EQ(r.o.max_background, 65535);
 	CHECK_EQ(r.o.threads, 16);
@@ -188,6 +197,28 @@ static void every_option_is_understood(void)
 	CHECK(r.o.allow_other);
 	CHECK(r.o.ro);
 	done(&r);
+}
+
+/* Words in options.def are in the order of the numbers others know. */
+static void a_choice_is_its_place_in_the_list(void)
+{
+	static const struct {
+		const char *opt;
+		uint32_t want;
+	} cases[] = {
+		{"prefetch=off", PFS_PREFETCH_OFF},
+		{"prefetch=conservative", PFS_PREFETCH_CONSERVATIVE},
+		{"prefetch=balanced", PFS_PREFETCH_BALANCED},
+		{"prefetch=aggressive", PFS_PREFETCH_AGGRESSIVE},
+	};
+
+	for (size_t i = 0; i < PFS_ARRAY_SIZE(cases); i++) {
+		struct run r = parse("src", "mnt", cases[i].opt);
+
+		CHECK_EQ(r.res, 0);
+		CHECK_EQ(r.o.prefetch, cases[i].want);
+		done(&r);
+	}
 }
 
 static void the_last_of_two_wins(void)
@@ -263,6 +294,14 @@ static void junk_is_refused_by_name(void)
 		{"verify=yes", "verify=yes: allowed is on|off"},
 		{"verify", "\"verify\" needs a value"},
 		{"store_io=fast", "auto|direct|buffered"},
+		{"store_io=dir", "auto|direct|buffered"}, /* a beginning */
+		{"store_io=directly", "store_io="},
+		{"store_io=auto|direct", "store_io="},
+		{"store_io=", "store_io="},
+		{"prefetch=on", "off|conservative|balanced|aggressive"},
+		{"prefetch", "\"prefetch\" needs a value"},
+		{"prefetch_rate=1K", "prefetch_rate="},
+		{"trust=all", "private|shared"},
 		{"allow_other=on", "allow_other=on: it takes no value"},
 		{"ro=1", "ro=1"},
 		{"store=", "store="},
@@ -565,7 +604,8 @@ static void packed_options_unpack_to_the_same(void)
 	make("odd\n\\n=\xff");
 	r = parse("src", "mnt",
 		  "store_size=3M,chunk=128K,store_io=direct,verify=off,ro,"
-		  "threads=3,page_cache=on,max_background=7");
+		  "threads=3,page_cache=on,max_background=7,prefetch=off,"
+		  "prefetch_rate=1M,trust=shared");
 	free(r.o.source);
 	r.o.source = strdup(below("odd\n\\n=\xff"));
 	r.o.foreground = true;
@@ -582,6 +622,9 @@ static void packed_options_unpack_to_the_same(void)
 	CHECK_EQ(back.store_size, 3 << 20);
 	CHECK_EQ(back.chunk, 128 << 10);
 	CHECK_EQ(back.store_io, STORE_IO_DIRECT);
+	CHECK_EQ(back.prefetch, PFS_PREFETCH_OFF);
+	CHECK_EQ(back.prefetch_rate, 1 << 20);
+	CHECK_EQ(back.trust, TRUST_SHARED);
 	CHECK_EQ(back.threads, 3);
 	CHECK_EQ(back.max_background, 7);
 	CHECK(!back.verify);
@@ -640,6 +683,7 @@ int main(void)
 	RUN(default_places_are_named_by_the_source);
 	RUN(sizes_take_units);
 	RUN(every_option_is_understood);
+	RUN(a_choice_is_its_place_in_the_list);
 	RUN(the_last_of_two_wins);
 	RUN(words_of_mount_are_passed_over);
 	RUN(a_backslash_keeps_a_comma);

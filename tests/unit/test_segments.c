@@ -84,6 +84,9 @@ static void the_last_free_segment_is_for_reinsertion(void)
 	CHECK_EQ(take(&s, CLASS_MAIN), FORMAT_SLOT_NONE);
 	CHECK_EQ(segments_alloc(&s, CLASS_MAIN, 1, 1, true, &slot), 1);
 	CHECK_EQ(s.n_free, 0);
+	/* The rest of it, too; others have segments of their own. */
+	CHECK_EQ(take(&s, CLASS_MAIN), FORMAT_SLOT_NONE);
+	CHECK_EQ(segments_alloc(&s, CLASS_MAIN, 9, 1, true, &slot), 7);
 	segments_fini(&s);
 }
 

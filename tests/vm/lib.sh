@@ -20,6 +20,7 @@ cache_dir=${PFS_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pfs-tests}
 bin_dir=${PFS_BIN:-$root_dir/build/dev/bin}
 mkdir -p "$cache_dir"
 
+. "$vm_dir/../tools/reports.sh"
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 skip() { printf 'skipped: %s\n' "$*"; exit 77; }
@@ -50,6 +51,8 @@ make_work_dir() {
 	mkdir -p "$cache_dir/tmp"
 	work=$(mktemp -d "$cache_dir/tmp/${0##*/}.XXXXXX")
 	at_exit "rm -rf --one-file-system '$work'"
+	reports_to "$work/reports"
+	at_exit 'no_reports || status=1' # of run_undo, when all has ended
 }
 
 # --- checks -----------------------------------------------------------------

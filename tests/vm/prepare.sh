@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# prepare.sh [busybox|debian]...: puts what guests need into the cache folder.
+# prepare.sh [busybox|debian|aged]...: puts what guests need into the cache folder.
 #
 #   kernel/     Debian's cloud kernel, unpacked
 #   initrd.cpio busybox and the modules for the root disk, not compressed: that
@@ -148,6 +148,17 @@ make_debian() {
 	"${with[@]}" "$vm_dir/debian_disk.sh" "$work/debian.tar" \
 		"$cache_dir/debian.raw"
 	made debian
+}
+
+# The same guest, on a disk whose files were rewritten here and there.
+make_aged() {
+	make_debian
+	is_current aged "$cache_dir/debian.stamp" "$vm_dir/age_disk.sh" && return
+	say "guest image: aged, some minutes"
+	image_copy debian "$work/aged.raw"
+	"$vm_dir/age_disk.sh" "$work/aged.raw"
+	mv "$work/aged.raw" "$cache_dir/aged.raw"
+	made aged
 }
 
 # ----------------------------------------------------------------------------

@@ -24,7 +24,7 @@
 #include <pfs/base.h>
 
 #define PFS_CTL_PROTOCOL 1
-#define PFS_CTL_REQUEST_MAX PFS_KIB(64) /* bytes, with the newline */
+#define PFS_CTL_REQUEST_MAX PFS_MIB(2) /* bytes, with the newline */
 #define PFS_CTL_ANSWER_MAX PFS_MIB(8)
 
 /** Version of pfs, e.g. "0.1.0". */
@@ -34,6 +34,11 @@ const char *pfs_ctl_version(void);
  *  Unescape: -EINVAL for a malformed escape or a NUL. */
 int pfs_ctl_escape(const char *bytes, size_t len, char **out) PFS_MUST_CHECK;
 int pfs_ctl_unescape(const char *text, char **out) PFS_MUST_CHECK;
+
+/** Bytes to base64 with padding, and back; *out is malloc'ed.  Decode: -EINVAL
+ *  for anything but that, also for blanks. */
+int pfs_ctl_base64(const void *data, size_t len, char **out) PFS_MUST_CHECK;
+int pfs_ctl_unbase64(const char *text, void **out, size_t *len) PFS_MUST_CHECK;
 
 /* --- values ------------------------------------------------------------ */
 
@@ -56,8 +61,14 @@ void pfs_json_set_str(struct pfs_json *obj, const char *key, const char *v);
 /** num / den with four digits; 0 when den is 0. */
 void pfs_json_set_share(struct pfs_json *obj, const char *key, uint64_t num,
 			uint64_t den);
+/** With six significant digits; must be finite. */
+void pfs_json_set_real(struct pfs_json *obj, const char *key, double v);
 void pfs_json_push(struct pfs_json *arr, struct pfs_json *v);
 void pfs_json_push_u64(struct pfs_json *arr, uint64_t v);
+void pfs_json_push_str(struct pfs_json *arr, const char *v);
+/** Binary data: as base64 (RFC 4648). */
+void pfs_json_set_data(struct pfs_json *obj, const char *key, const void *data,
+		       size_t len);
 
 /* Getters; obj may be NULL or no object: then there is nothing.  What they
  * return is borrowed from obj. */
@@ -67,6 +78,9 @@ const char *pfs_json_str(const struct pfs_json *obj, const char *key);
 /** As the bytes they were; *out is malloc'ed.  -ENOENT, -EINVAL. */
 int pfs_json_bytes(const struct pfs_json *obj, const char *key,
 		   char **out) PFS_MUST_CHECK;
+/** What pfs_json_set_data() put there; *out is malloc'ed.  -ENOENT, -EINVAL. */
+int pfs_json_data(const struct pfs_json *obj, const char *key, void **out,
+		  size_t *len) PFS_MUST_CHECK;
 /** -ENOENT: no such key; -EINVAL: no whole number >= 0. */
 int pfs_json_u64(const struct pfs_json *obj, const char *key,
 		 uint64_t *out) PFS_MUST_CHECK;
@@ -78,6 +92,8 @@ bool pfs_json_is_true(const struct pfs_json *obj, const char *key);
 size_t pfs_json_len(const struct pfs_json *arr);
 struct pfs_json *pfs_json_at(const struct pfs_json *arr, size_t i);
 uint64_t pfs_json_num_at(const struct pfs_json *arr, size_t i);
+/** As escaped text; "" if there is no such string. */
+const char *pfs_json_str_at(const struct pfs_json *arr, size_t i);
 /** Call fn for each member; text is the value printed (a string without its
  *  quotes). */
 void pfs_json_each(const struct pfs_json *obj,
