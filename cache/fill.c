@@ -29,9 +29,18 @@ enum pfs_counter image_refusal_locked(const struct pfs_store_image *img)
 	return FILL_OK;
 }
 
+static bool is_stale(const struct fetch *f)
+{
+	bool planted = f->is_detached && f->is_prefetch &&
+		       pfs_fault_take(PFS_FP_PLANT_DETACHED_PREFETCH).kind !=
+			       PFS_FAULT_NONE;
+
+	return f->is_detached && !planted;
+}
+
 enum pfs_counter fill_refusal_locked(const struct fetch *f)
 {
-	if (f->is_detached)
+	if (is_stale(f))
 		return PFS_C_FILL_STALE;
 	if (f->epoch != f->img->epoch)
 		return PFS_C_FILL_NO_IMAGE;

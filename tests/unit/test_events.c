@@ -12,6 +12,7 @@
 #define N_PRODUCERS 4u
 #define N_EACH 20000u
 #define CAPACITY 16384u
+#define KEPT 2048u /* of it for what is not to be lost */
 
 static struct events *q;
 
@@ -52,12 +53,38 @@ static void a_full_queue_drops_and_counts(void)
 	struct event e;
 
 	CHECK(events_create(&q) == 0);
-	for (uint64_t i = 0; i < CAPACITY + 10; i++)
+	for (uint64_t i = 0; i < CAPACITY - KEPT + 10; i++)
 		put(1, i, false);
 	CHECK(counter(PFS_C_EVENTS_DROPPED) - before == 10);
-	for (uint64_t i = 0; i < CAPACITY; i++)
+	for (uint64_t i = 0; i < CAPACITY - KEPT; i++)
 		CHECK(events_take(q, &e) && e.off == i);
 	CHECK(!events_take(q, &e));
+	events_destroy(q);
+}
+
+/* A session whose close is lost would never end. */
+static void a_flood_of_reads_does_not_drown_a_close(void)
+{
+	struct event e = {.kind = EVENT_CLOSED, .image = 1};
+	uint64_t before;
+
+	CHECK(events_create(&q) == 0);
+	for (uint32_t lap = 0; lap < 3; lap++) {
+		uint32_t n_closed = 0;
+
+		for (uint64_t i = 0; i < 2 * (uint64_t)CAPACITY; i++)
+			put(1, i, false);
+		before = counter(PFS_C_EVENTS_DROPPED);
+		e.kind = EVENT_CLOSED;
+		for (uint32_t i = 0; i < KEPT; i++)
+			events_put(q, &e, true);
+		CHECK_EQ(counter(PFS_C_EVENTS_DROPPED) - before, 0);
+		events_put(q, &e, true);
+		CHECK_EQ(counter(PFS_C_EVENTS_DROPPED) - before, 1);
+		while (events_take(q, &e))
+			n_closed += e.kind == EVENT_CLOSED;
+		CHECK_EQ(n_closed, KEPT);
+	}
 	events_destroy(q);
 }
 
@@ -166,6 +193,7 @@ int main(void)
 {
 	RUN(what_goes_in_comes_out_in_order);
 	RUN(a_full_queue_drops_and_counts);
+	RUN(a_flood_of_reads_does_not_drown_a_close);
 	RUN(many_produce_for_a_sleeper);
 	RUN(many_produce_for_a_napper);
 	RUN(a_nap_ends_for_what_is_urgent);

@@ -73,10 +73,12 @@ static void a_flipped_bit_is_found_and_its_chunk_fetched_anew(void)
 {
 	struct rig g = filled_rig(true);
 	uint64_t bad = counter(PFS_C_BAD_CHECKSUM);
+	uint64_t bytes = counter(PFS_C_HIT_BYTES);
 
 	arm("store.read:flipx1");
 	CHECK_EQ(read_soon(&g, KIB(16), 4096), PFS_READ_DIRECT);
 	CHECK_EQ(counter(PFS_C_BAD_CHECKSUM) - bad, 1);
+	CHECK_EQ(counter(PFS_C_HIT_BYTES), bytes);
 	CHECK_EQ(read_soon(&g, KIB(16), 4096), PFS_READ_MISS);
 	settle(&g);
 	CHECK_EQ(read_soon(&g, KIB(16), 4096), PFS_READ_HIT);
@@ -135,7 +137,7 @@ static void a_hung_store_read_is_left_behind(void)
 	struct rig g = filled_rig(true);
 	uint64_t slow = counter(PFS_C_STORE_SLOW_READ);
 
-	arm("store.read:stall=250x1");
+	arm("store.read:stall=160x1");
 	CHECK_EQ(read_soon(&g, 5, 3000), PFS_READ_DIRECT);
 	CHECK_EQ(counter(PFS_C_STORE_SLOW_READ) - slow, 1);
 	CHECK_EQ(status_of(&g).n_quarantined, 1);
@@ -170,7 +172,7 @@ static void many_reads_hung_at_once_are_all_answered(void)
 	static uint8_t buf[40][512];
 	struct answer a[40];
 
-	arm("store.read:stall=200x40");
+	arm("store.read:stall=120x40");
 	for (uint32_t i = 0; i < 40; i++) {
 		a[i] = (struct answer){.into = buf[i]};
 		begin_read(&g, g.lane, i * KIB(16), 512, &a[i]);
@@ -189,7 +191,7 @@ static void an_image_may_go_while_a_read_of_it_hangs(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=180x1");
+	arm("store.read:stall=120x1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	pfs_store_image_detach(g.img);
 	pfs_source_put(g.src);
@@ -204,7 +206,7 @@ static void a_chunk_dropped_while_a_read_of_it_hangs_stays_dropped(void)
 {
 	struct rig g = filled_rig(true);
 
-	arm("store.read:stall=900x1"); /* not over before the second read */
+	arm("store.read:stall=400x1"); /* not over before the second read */
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_DIRECT);
 	write_bytes(&g, 0, KIB(16), 99, false);
 	/* The store is not used again before that read has ended. */
@@ -224,6 +226,7 @@ static void a_full_store_stops_fills_and_nothing_else(void)
 {
 	struct rig g = rig();
 	uint64_t errors = counter(PFS_C_FILL_ERROR);
+	uint64_t resting = counter(PFS_C_FILL_RESTING);
 
 	arm("store.write:enospcx1");
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_MISS);
@@ -231,6 +234,7 @@ static void a_full_store_stops_fills_and_nothing_else(void)
 	CHECK_EQ(counter(PFS_C_FILL_ERROR) - errors, 1);
 	CHECK_EQ(read_soon(&g, 0, 4096), PFS_READ_MISS); /* they rest */
 	settle(&g);
+	CHECK_EQ(counter(PFS_C_FILL_RESTING) - resting, 1);
 	CHECK_EQ(status_of(&g).n_chunks, 0);
 	CHECK_EQ(status_of(&g).health, PFS_STORE_OK);
 	rig_end(&g);

@@ -39,10 +39,10 @@ static void dropped(void *arg, const struct wish *w)
 	f->dropped = *w;
 }
 
-static void begin_at(struct fixture *f, enum pfs_prefetch_level level,
-		     uint64_t rate_max)
+static void begin_with(struct fixture *f, uint32_t chunk,
+		       enum pfs_prefetch_level level, uint64_t rate_max)
 {
-	struct planner_config cfg = {.chunk = CHUNK,
+	struct planner_config cfg = {.chunk = chunk,
 				     .level = level,
 				     .rate_max = rate_max,
 				     .is_absent = is_absent,
@@ -52,6 +52,12 @@ static void begin_at(struct fixture *f, enum pfs_prefetch_level level,
 	*f = (struct fixture){.now = 1000 * SEC, .present = UINT64_MAX};
 	CHECK_EQ(planner_create(&cfg, &f->pl), 0);
 	planner_session(f->pl, VM, f->now);
+}
+
+static void begin_at(struct fixture *f, enum pfs_prefetch_level level,
+		     uint64_t rate_max)
+{
+	begin_with(f, CHUNK, level, rate_max);
 }
 
 static void begin(struct fixture *f)
@@ -221,6 +227,32 @@ static void an_order_grows_up_to_a_mebibyte(void)
 	}
 	CHECK_EQ(most, PFS_PREFETCH_MAX / CHUNK);
 	end(&f);
+}
+
+/* An order is at most 1 MiB, and at least a chunk. */
+static void any_size_of_chunks_is_served(void)
+{
+	static const uint64_t sizes[] = {PFS_KIB(4), PFS_KIB(16), PFS_MIB(1)};
+
+	for (size_t i = 0; i < PFS_ARRAY_SIZE(sizes); i++) {
+		struct fixture f;
+
+		begin_with(&f, (uint32_t)sizes[i], PFS_PREFETCH_BALANCED, 0);
+		for (uint32_t round = 0; round < 20; round++) {
+			for (uint64_t c = 0; c < 300; c++)
+				add(&f, VM, 1000 * round + c);
+			CHECK(take(&f) > 0);
+			for (uint32_t k = 0; k < f.n; k++) {
+				uint32_t n = f.order[k].n_chunks;
+
+				CHECK(n * sizes[i] <= PFS_PREFETCH_MAX);
+				planner_used(f.pl, VM, n);
+			}
+			finish(&f, 5 * MS);
+			f.now += PLANNER_WAIT_NS;
+		}
+		end(&f);
+	}
 }
 
 static void a_wish_that_waits_too_long_is_dropped(void)
@@ -734,6 +766,7 @@ int main(void)
 	RUN(only_neighbours_of_the_same_reader_are_merged);
 	RUN(what_is_no_more_absent_is_left_out);
 	RUN(an_order_grows_up_to_a_mebibyte);
+	RUN(any_size_of_chunks_is_served);
 	RUN(a_wish_that_waits_too_long_is_dropped);
 	RUN(a_wish_made_again_waits_anew);
 	RUN(a_better_wish_for_a_chunk_raises_it);

@@ -188,6 +188,7 @@ static void demand_finds_a_buffer_whatever_is_prefetched(void)
 	start_ahead(&a, (struct rig_config){.n_fetch = 32});
 	pause_once_at(PFS_FP_FETCH_BEGIN);
 	CHECK_EQ(fetch_ahead(&a, 0, 12), 12);
+	CHECK(EVENTUALLY(n_paused(PFS_FP_FETCH_BEGIN)));
 	CHECK_EQ(fetch_ahead(&a, 12, 12), 4); /* half of them */
 	CHECK_EQ(fetch_ahead(&a, 16, 12), -EAGAIN);
 	CHECK_EQ(counter(PFS_C_PREFETCH_REFUSED) - refused, 1);

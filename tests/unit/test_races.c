@@ -9,6 +9,7 @@
 #include <pfs/mutex.h>
 
 #include "cache_fixture.h"
+#include "core.h"
 
 #define AT KIB(64) /* what is read and changed: one chunk of 16 KiB */
 
@@ -309,6 +310,14 @@ static void a_write_not_yet_ended_is_not_hidden_by_old_chunks(void)
 
 /* --- holes --- */
 
+static void write_nothing(struct rig *g, uint64_t off, uint64_t len)
+{
+	struct pfs_mutation m;
+
+	pfs_store_mutate_begin(g->img, off, len, &m);
+	pfs_store_mutate_end(&m, 0, NULL, 0);
+}
+
 static void a_write_ends_a_hole(void)
 {
 	struct rig g = rig();
@@ -318,6 +327,38 @@ static void a_write_ends_a_hole(void)
 	write_bytes(&g, KIB(16) + 100, 10, 3, false);
 
 	CHECK_EQ(read_same(&g, KIB(16), KIB(16)), PFS_READ_MISS);
+	rig_end(&g);
+}
+
+/* Against a plain array, over the edges of bytes and pages of the map. */
+static void holes_begin_and_end_where_they_should(void)
+{
+	struct rig g = rig();
+	static bool is_hole[3 * 32768];
+	uint32_t n = (uint32_t)PFS_ARRAY_SIZE(is_hole), n_wrong = 0;
+
+	for (int i = 0; i < 60; i++) {
+		uint64_t first = rand_below(n), end, unit = KIB(16);
+		bool on = rand_below(2);
+
+		end = first + 1 + rand_below(rand_below(2) ? 20 : n);
+		end = PFS_MIN(end, (uint64_t)n);
+		if (on)
+			pfs_store_image_holes(g.img, first * unit,
+					      (end - first) * unit,
+					      pfs_store_generation(g.store));
+		else
+			write_nothing(&g, first * unit, (end - first) * unit);
+		memset(is_hole + first, on, end - first);
+		pfs_mutex_lock(&g.store->lock);
+		for (uint32_t c = 0; c < n; c++)
+			n_wrong += image_is_hole_locked(g.img, c) != is_hole[c];
+		pfs_mutex_unlock(&g.store->lock);
+	}
+	CHECK_EQ(n_wrong, 0);
+	/* What is too far away is read as data. */
+	pfs_store_image_holes(g.img, PFS_GIB(1u << 20), PFS_GIB(1u << 20),
+			      pfs_store_generation(g.store));
 	rig_end(&g);
 }
 
@@ -549,6 +590,7 @@ int main(void)
 	RUN(a_mutation_drops_its_chunks_and_no_others);
 	RUN(a_write_not_yet_ended_is_not_hidden_by_old_chunks);
 	RUN(a_write_ends_a_hole);
+	RUN(holes_begin_and_end_where_they_should);
 	RUN(what_was_known_of_holes_before_a_write_is_void);
 	RUN(a_fetch_from_before_a_reset_is_not_kept);
 	RUN(a_fetch_from_before_an_expulsion_is_not_kept);

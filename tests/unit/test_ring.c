@@ -306,7 +306,7 @@ static void a_late_write_lands_after_it_was_answered(void)
 
 	memset(new, 0xcc, sizeof(new));
 	memset(want, 0xcc, sizeof(want));
-	arm("store.write:late=40");
+	arm("store.write:late=40x1"); /* one op is one pass */
 	CHECK_EQ(write_at(g, new, sizeof(new), 0), sizeof(new));
 	CHECK(file_holds(g, model, sizeof(new), 0));
 	memset(new, 0, sizeof(new)); /* the buffer is ours again */

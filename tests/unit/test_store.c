@@ -528,6 +528,35 @@ static void a_full_disk_does_not_hold_up_detach_or_close(void)
 	rig_end(&g);
 }
 
+static bool is_table_dirty(struct rig *g)
+{
+	bool is_dirty;
+
+	pfs_mutex_lock(&g->store->lock);
+	is_dirty = g->store->segments_dirty;
+	pfs_mutex_unlock(&g->store->lock);
+	return is_dirty;
+}
+
+/* Rows are judged by the segment table at the next start. */
+static void a_segment_table_that_was_not_saved_is_saved_later(void)
+{
+	struct rig g = rig();
+	uint32_t n;
+
+	CHECK_EQ(read_same(&g, 0, 512), PFS_READ_MISS); /* opens a segment */
+	settle(&g);
+	CHECK(is_table_dirty(&g));
+	arm("catalog.commit:enospc");
+	CHECK_EQ(store_save_zones(g.store, NULL, NULL, false, 64, &n), 0);
+	(void)!pfs_catalog_flush(g.catalog);
+	CHECK(is_table_dirty(&g));
+	pfs_fault_clear();
+	CHECK_EQ(pfs_store_image_save(g.img, NULL), 0);
+	CHECK(!is_table_dirty(&g));
+	rig_end(&g);
+}
+
 static void a_save_ends_though_fills_go_on(void)
 {
 	struct rig g = rig();
@@ -627,6 +656,20 @@ static void residency_counts_attached_and_saved_chunks_alike(void)
 	rig_end(&g);
 }
 
+static void residency_of_a_whole_image_is_its_count(void)
+{
+	struct rig g = rig();
+	uint32_t n = 0;
+
+	CHECK(read_same(&g, PFS_MIB(1), KIB(64)) >= 0);
+	settle(&g);
+	CHECK_EQ(pfs_store_residency(g.store, g.row.id, n_image_chunks(&g), &n,
+				     1),
+		 0);
+	CHECK_EQ(n, 4);
+	rig_end(&g);
+}
+
 static void dropped_chunks_are_gone_after_a_restart_too(void)
 {
 	struct rig g = rig();
@@ -692,10 +735,12 @@ int main(void)
 	RUN(rows_of_evicted_chunks_are_not_believed);
 	RUN(a_save_succeeds_only_if_the_rows_are_there);
 	RUN(a_full_disk_does_not_hold_up_detach_or_close);
+	RUN(a_segment_table_that_was_not_saved_is_saved_later);
 	RUN(a_save_ends_though_fills_go_on);
 	RUN(a_zone_is_clean_only_if_nothing_changed_since);
 	RUN(a_zone_changed_while_it_was_saved_is_not_clean);
 	RUN(residency_counts_attached_and_saved_chunks_alike);
+	RUN(residency_of_a_whole_image_is_its_count);
 	RUN(dropped_chunks_are_gone_after_a_restart_too);
 	RUN(the_index_takes_under_64_bytes_a_chunk);
 	return CHECK_RESULT();

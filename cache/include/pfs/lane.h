@@ -11,7 +11,8 @@
  *
  * Units    bytes; durations ns on CLOCK_MONOTONIC.
  * Threads  a lane belongs to the thread that created it, but for
- *          pfs_lane_wake().  config.reply may run on any lane's thread.
+ *          pfs_lane_wake().  config.reply may run on any lane's thread, and
+ *          on a prefetcher's, with the arg of the lane the read is from.
  */
 #ifndef PFS_LANE_H
 #define PFS_LANE_H
