@@ -167,8 +167,8 @@ static const struct verb {
 		.args = "list|show|export|import|drop IMAGE ...",
 		.brief = "what was learnt from earlier sessions",
 		.help = "  list IMAGE               what there is\n"
-			"  show IMAGE N             the reads of one, in order\n"
-			"  export IMAGE N -o FILE   write one to a file\n"
+			"  show IMAGE N             its reads, in order\n"
+			"  export IMAGE N -o FILE   to a file\n"
 			"  import IMAGE FILE        add one that was exported\n"
 			"  drop IMAGE N|--all       forget",
 		.min_args = 2,

@@ -76,8 +76,16 @@ static int open_output(struct tracing *t)
 	}
 	if (!t->out)
 		return say_failed(t);
-	return gzputs(t->out, "time_us,op,offset,length\n") < 0 ? say_failed(t)
-								: STATUS_OK;
+	return STATUS_OK;
+}
+
+static int write_head(struct tracing *t)
+{
+	errno = 0;
+	if (gzputs(t->out, "time_us,op,offset,length\n") < 0 ||
+	    gzflush(t->out, Z_SYNC_FLUSH) != Z_OK)
+		return say_failed(t);
+	return STATUS_OK;
 }
 
 static int close_output(struct tracing *t)
@@ -156,6 +164,9 @@ static int run(struct tracing *t)
 	int status = begin(t);
 	bool is_lost = false;
 
+	/* Who waits for this line knows that recording has begun. */
+	if (!status)
+		status = write_head(t);
 	while (!status && !is_over && pfs_now_ns() < t->end_ns) {
 		status = take(t, "take", &is_lost);
 		if (status || !is_lost)

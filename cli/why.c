@@ -138,12 +138,8 @@ int verb_warm(struct cli *cli)
 	(void)printf("%llu of %llu chunks (%s) are resident",
 		     (unsigned long long)pfs_json_num(v, "resident_chunks"),
 		     (unsigned long long)pfs_json_num(v, "chunks"), size);
-	if (cli->waits)
-		(void)puts(".");
-	else
-		(void)printf(
-			"; up to %llu more are brought when nothing "
-			"more urgent is to be fetched.\n",
-			(unsigned long long)pfs_json_num(v, "warming_chunks"));
+	(void)puts(cli->waits ? "."
+			      : "; the rest is brought when nothing more "
+				"urgent is to be fetched.");
 	return STATUS_OK;
 }

@@ -61,13 +61,12 @@ static struct control_trace *find_room_locked(struct control_traces *t,
 	return NULL;
 }
 
-static int begin_locked(struct control_call *call, uint64_t image, uint64_t *id)
-	PFS_REQUIRES(call->traces->lock)
+static int begin_locked(struct control_traces *t, struct worker *w,
+			uint64_t image, uint64_t *id) PFS_REQUIRES(t->lock)
 {
-	struct control_traces *t = call->traces;
-	struct control_trace *tr = find_room_locked(t, call->w);
+	struct control_trace *tr = find_room_locked(t, w);
 	struct tracer *tracer;
-	int err = tr ? predict_trace_start(call->w, image, &tracer) : -EBUSY;
+	int err = tr ? predict_trace_start(w, image, &tracer) : -EBUSY;
 
 	if (err)
 		return err;
@@ -84,15 +83,16 @@ static int begin_locked(struct control_call *call, uint64_t image, uint64_t *id)
 static int begin(struct control_call *call)
 {
 	PFS_AUTO(control_list_done) struct control_list all = {.at = NULL};
+	struct control_traces *t = call->traces;
 	struct control_entry *e;
 	uint64_t id = 0;
 	int err = control_find_known(call, &all, &e);
 
 	if (err)
 		return err;
-	pfs_mutex_lock(&call->traces->lock);
-	err = begin_locked(call, e->id, &id);
-	pfs_mutex_unlock(&call->traces->lock);
+	pfs_mutex_lock(&t->lock);
+	err = begin_locked(t, call->w, e->id, &id);
+	pfs_mutex_unlock(&t->lock);
 	if (err == -EBUSY)
 		return control_fail(call, err,
 				    "%u traces are being made: end one first",

@@ -130,8 +130,6 @@ int control_warm(struct control_call *call)
 	pfs_json_set_u64(call->result, "chunks", n_chunks);
 	pfs_json_set_u64(call->result, "resident_chunks",
 			 n_resident(call->w, &h));
-	pfs_json_set_u64(call->result, "warming_chunks",
-			 predict_warming(call->w, h.id));
 	pfs_json_set_bool(call->result, "is_done", waits);
 	return err;
 }

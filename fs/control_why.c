@@ -47,17 +47,26 @@ static struct pfs_json *tell_decision(struct worker *w, const struct pfs_why *y,
 	return o;
 }
 
-/* Of one chunk: residency is counted over parts of an image, so this is what
- * the part that ends with it has more than the part that ends before. */
+/* Resident chunks before number n: the first half of 2 n. */
+static int count_before(struct worker *w, uint64_t image, uint64_t n,
+			uint32_t *out)
+{
+	uint32_t half[2] = {0, 0};
+	int err = n ? pfs_store_residency(w->store, image, 2 * n, half, 2) : 0;
+
+	*out = half[0];
+	return err;
+}
+
 static int is_resident(struct worker *w, uint64_t image, uint64_t chunk,
 		       bool *out)
 {
-	uint32_t with = 0, without = 0;
-	int err = pfs_store_residency(w->store, image, chunk + 1, &with, 1);
+	uint32_t with, without;
+	int err = count_before(w, image, chunk + 1, &with);
 
-	if (!err && chunk)
-		err = pfs_store_residency(w->store, image, chunk, &without, 1);
-	*out = with > without;
+	if (!err)
+		err = count_before(w, image, chunk, &without);
+	*out = !err && with > without;
 	return err;
 }
 

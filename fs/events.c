@@ -12,6 +12,7 @@
 
 #define N_SLOTS 16384u   /* 1 MiB; at 200,000 reads a second, 80 ms of them */
 #define NAP_EVENTS 1024u /* so many wake a napping consumer */
+#define KEPT_SLOTS 2048u /* not for reads, writes and evictions */
 
 enum consumer {
 	AWAKE,
@@ -91,22 +92,36 @@ static void rouse(struct events *q, uint64_t place, bool is_urgent)
 		events_wake(q);
 }
 
+/* Below 0: the consumer has still to take what lies in the slot of that place;
+ * above 0: the place is filled already. */
+static int64_t turn(struct events *q, uint64_t place)
+{
+	return (int64_t)(atomic_load_explicit(&q->slots[place % N_SLOTS].seq,
+					      memory_order_acquire) -
+			 place);
+}
+
+/* Without its CLOSED a session would never end. */
+static bool may_be_lost(const struct event *e)
+{
+	return e->kind != EVENT_OPENED && e->kind != EVENT_CLOSED &&
+	       e->kind != EVENT_CHANGED;
+}
+
 void events_put(struct events *q, const struct event *e, bool is_urgent)
 {
 	struct slot *s;
-	uint64_t place;
+	uint64_t place, kept;
 
 	if (!q || !e->image)
 		return;
+	kept = may_be_lost(e) ? KEPT_SLOTS : 0;
 	place = atomic_load_explicit(&q->n_put, memory_order_relaxed);
 	for (;;) {
-		int64_t ahead;
+		int64_t ahead = turn(q, place);
 
 		s = &q->slots[place % N_SLOTS];
-		ahead = (int64_t)(atomic_load_explicit(&s->seq,
-						       memory_order_acquire) -
-				  place);
-		if (ahead < 0) {
+		if (ahead < 0 || (kept && turn(q, place + kept) < 0)) {
 			pfs_count(PFS_C_EVENTS_DROPPED, 1);
 			return;
 		}

@@ -4,7 +4,8 @@
  *
  * A bounded lock-free queue with many producers (data threads, pool threads)
  * and one consumer.  A producer never waits: when the queue is full the event
- * is dropped and counted.  A consumer that has nothing to do naps, and is woken
+ * is dropped and counted.  The last of its room is for opens, closes and
+ * changes, of which none should be missed.  A consumer that has nothing to do naps, and is woken
  * at once for what it should react to, else when enough has come together: a
  * system call for each hit would cost more than the hit.
  *
@@ -24,7 +25,7 @@ enum event_kind {
 	EVENT_READ,
 	EVENT_WRITE,   /* or another change of bytes; vm 0: whoever */
 	EVENT_OPENED,  /* a handle; off: size of the image in bytes */
-	EVENT_CLOSED,  /* the VM's last handle */
+	EVENT_CLOSED,  /* a handle */
 	EVENT_CHANGED, /* the image's bytes are others, not by a guest's write
 			*/
 	EVENT_UNREAD,  /* off: chunk number; prefetched and evicted unread */

@@ -109,7 +109,7 @@ static void tell_opened(struct worker *w, const struct handle *h)
 		.vm = h->vm,
 		.off = image_size(h->img),
 		.handle = h->row,
-		.was_changed = image_was_changed(h->img),
+		.was_changed = image_take_changed(h->img),
 	};
 
 	events_put(w->events, &e, true);
@@ -251,18 +251,6 @@ static void drop_slot(struct worker *w, uint32_t row)
 			slot);
 }
 
-/* Has the VM, besides the handle of this row, another one on its file?  (Under
- * the lock, as tell_opened(): so the two are told in the order they happen.) */
-static bool has_other_locked(struct worker *w, uint32_t row, uint64_t vm)
-{
-	struct handle_table *t = w->ops->handles;
-	uint32_t i = t->of_node[w->state->handle[row].node];
-
-	while (i != NONE && w->handles[i]->vm != vm)
-		i = t->next[i];
-	return i != NONE;
-}
-
 struct handle *handle_release(struct worker *w, uint64_t fh, int *flags)
 {
 	uint32_t row = (uint32_t)fh;
@@ -272,7 +260,9 @@ struct handle *handle_release(struct worker *w, uint64_t fh, int *flags)
 	h = handle_get(w, fh);
 	if (h) {
 		unlink_locked(w, row);
-		if (h->img && !has_other_locked(w, row, h->vm))
+		/* Under the lock, as tell_opened(): the two are told in the
+		 * order they happen. */
+		if (h->img)
 			tell_closed(w, h);
 	}
 	pfs_mutex_unlock(&w->mount_lock);

@@ -294,6 +294,29 @@ void image_put(struct image *img)
 	drop_ref(img);
 }
 
+static void put_task(void *arg)
+{
+	image_put(arg);
+}
+
+/* Something is to be done that only who leaves now would do. */
+static bool ends_something(struct image *img)
+{
+	return (atomic_load(&img->is_marked) &&
+		!atomic_load(&img->n_writers)) ||
+	       is_last_user(img);
+}
+
+void image_put_soon(struct image *img)
+{
+	struct pool *pool = img->w->pool;
+
+	/* With a full pool its session is ended later, see
+	 * image_retry_sessions(), and what is not recorded starts cold. */
+	if (!pool || !ends_something(img) || pool_task(pool, put_task, img))
+		drop_ref(img);
+}
+
 /* Under the table's lock: who opens the file next must find its rows saved, or
  * in the queue that it waits for. */
 static void unload_locked(struct image_table *t, struct image **at)
@@ -412,9 +435,9 @@ uint64_t image_size(const struct image *img)
 	return atomic_load(&img->size);
 }
 
-bool image_was_changed(const struct image *img)
+bool image_take_changed(struct image *img)
 {
-	return img->was_changed;
+	return atomic_exchange(&img->was_changed, false);
 }
 
 uint64_t image_id(const struct image *img)

@@ -35,6 +35,9 @@ void image_ref(struct image *img);
 struct image *image_find(struct worker *w, uint64_t id);
 /** The last put ends the write session (if any); the image lingers for 2 s. */
 void image_put(struct image *img);
+/** The same for who must not wait: source and catalog are waited for by a pool
+ *  thread. */
+void image_put_soon(struct image *img);
 
 /** Handles open for writing; the write session ends with the last. */
 void image_writer_opened(struct image *img);
@@ -83,8 +86,8 @@ void image_revalidate(struct image *img, int fd);
 
 /** Its number in the catalog; 0: the catalog does not know it. */
 uint64_t image_id(const struct image *img);
-/** Was its file changed by others since it was last in use? */
-bool image_was_changed(const struct image *img);
+/** Was its file changed by others since it was last in use?  True once. */
+bool image_take_changed(struct image *img);
 struct pfs_source;
 /** NULL: the image is served past the store. */
 struct pfs_store_image *image_store(const struct image *img);

@@ -73,7 +73,7 @@ static int look_up(struct image *img)
 	img->id = row.id;
 	img->epoch = row.epoch;
 	if (verdict == PFS_IMAGE_CHANGED) {
-		img->was_changed = true;
+		atomic_store(&img->was_changed, true);
 		pfs_count(PFS_C_IMAGE_CHANGED, 1);
 		pfs_log(PFS_LOG_INFO, "image",
 			"%s is not as it was left: its chunks are dropped",

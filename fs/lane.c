@@ -337,6 +337,15 @@ static void wait_or_rest(struct lane *l)
 		pfs_lane_wait(l->cache, l->fd);
 }
 
+/* What it has no room for the others can take, also if its own reads take
+ * long. */
+static void wait_for_room(struct lane *l)
+{
+	if (l->leads && others_rest(l->w))
+		wake_others(l->w);
+	pfs_lane_wait(l->cache, -1);
+}
+
 static void run(struct lane *l)
 {
 	int err = 0;
@@ -349,7 +358,7 @@ static void run(struct lane *l)
 		if (l->is_nonblock && err == -EAGAIN)
 			wait_or_rest(l);
 		else if (err == -ENOBUFS)
-			pfs_lane_wait(l->cache, -1);
+			wait_for_room(l);
 		else
 			pfs_lane_poll(l->cache);
 	}

@@ -53,7 +53,10 @@ void pins_load(struct worker *w, uint64_t image, uint64_t size,
 void pins_renew(struct worker *w, uint64_t image, uint64_t size,
 		struct pfs_store_image *sto)
 {
-	/* To let go of what is not pinned is no error. */
-	(void)!pfs_store_image_pin(sto, 0, UINT32_MAX, false);
+	struct pfs_pin one;
+
+	while (pfs_store_image_pins(sto, &one, 1))
+		if (pfs_store_image_pin(sto, one.first, one.last, false))
+			break; /* cannot be: the range is as the store has it */
 	pins_load(w, image, size, sto);
 }

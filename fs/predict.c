@@ -65,7 +65,7 @@ struct predict {
 static void let_go_locked(struct predict *pr) PFS_REQUIRES(pr->lock)
 {
 	if (pr->img)
-		image_put(pr->img);
+		image_put_soon(pr->img);
 	pr->img = NULL;
 	pr->img_id = 0;
 }
@@ -454,6 +454,21 @@ static void predict_free(struct predict *pr)
 	free(pr);
 }
 
+/* Without it guests wait, but they are served. */
+static void create_fetcher(struct predict *pr)
+{
+	struct pfs_prefetcher_config cfg = {
+		.store = pr->w->store,
+		.done = fetch_done,
+		.arg = pr,
+	};
+	int err = pfs_prefetcher_create(&cfg, &pr->fetcher);
+
+	if (err)
+		pfs_log(PFS_LOG_WARNING, "predictor",
+			"nothing is fetched ahead: %s", strerror(-err));
+}
+
 static int create(struct predict *pr)
 {
 	const struct options *o = &pr->w->opt;
@@ -470,11 +485,6 @@ static int create(struct predict *pr)
 		.is_absent = is_absent,
 		.arg = pr,
 	};
-	struct pfs_prefetcher_config fetcher = {
-		.store = pr->w->store,
-		.done = fetch_done,
-		.arg = pr,
-	};
 	int err;
 
 	pr->readers = readers_create();
@@ -482,7 +492,7 @@ static int create(struct predict *pr)
 		return -ENOMEM;
 	err = pfs_predictor_create(&cfg, &pr->p);
 	if (!err && pr->w->store)
-		err = pfs_prefetcher_create(&fetcher, &pr->fetcher);
+		create_fetcher(pr);
 	return err;
 }
 
@@ -517,7 +527,7 @@ int predict_start(struct worker *w)
 	return 0;
 }
 
-void predict_stop(struct worker *w)
+void predict_halt(struct worker *w)
 {
 	struct predict *pr = w->predict;
 
@@ -528,6 +538,14 @@ void predict_stop(struct worker *w)
 	pthread_join(pr->thread, NULL);
 	/* What it has in flight still ends in our inbox. */
 	pfs_prefetcher_destroy(pfs_take(&pr->fetcher));
+}
+
+void predict_stop(struct worker *w)
+{
+	struct predict *pr = w->predict;
+
+	if (!pr)
+		return;
 	finish(pr);
 	w->predict = NULL;
 	predict_free(pr);

@@ -28,8 +28,12 @@ struct tracer; /* opaque: one who listens to an image's reads and writes */
 /** After the images, before the data threads.  Without a store it learns and
  *  fetches nothing. */
 int predict_start(struct worker *w) PFS_MUST_CHECK;
-/** End all sessions, save them.  Data and pool threads are idle by now, the
- *  store and the catalog are open still. */
+/** No more fetches, no more uses of images.  It waits for the fetches in
+ *  flight, so guests are better served meanwhile: data threads and pool may
+ *  work still. */
+void predict_halt(struct worker *w);
+/** After predict_halt(): end all sessions, save them.  Data and pool threads
+ *  are idle by now, the store and the catalog are open still. */
 void predict_stop(struct worker *w);
 
 /** What is in force; the change holds until the worker ends. */

@@ -17,17 +17,19 @@ uint64_t vm_number(int32_t tgid, uint64_t start_time)
 }
 
 /* The row of an open file whose reader has this number, or this pid.  The
- * first row of serial 0 ends the part of the table in use. */
+ * first free row of serial 0 ends the part of the table in use; a row that is
+ * being filled is its opener's, who does not hold the lock. */
 static const struct state_handle *find_locked(const struct worker *w,
 					      uint64_t number, int32_t pid)
 	PFS_REQUIRES(w->mount_lock)
 {
 	for (uint32_t i = 0; i < STATE_MAX_HANDLES; i++) {
 		const struct state_handle *h = &w->state->handle[i];
+		uint32_t use = h->use;
 
-		if (!h->serial)
+		if (use == STATE_FREE && !h->serial)
 			break;
-		if (h->use != STATE_USED || !h->tgid)
+		if (use != STATE_USED || !h->tgid)
 			continue;
 		if (pid ? h->tgid == pid
 			: vm_number(h->tgid, h->start_time) == number)

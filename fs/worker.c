@@ -169,6 +169,20 @@ static int bind_marks(struct worker *w, const uint8_t before[PFS_UUID_LEN])
 	return pfs_marks_rebind(w->marks, now);
 }
 
+/* The store is locked. */
+static void tell_unread(void *arg, uint64_t image, uint64_t chunk)
+{
+	const struct worker *w = arg;
+	const struct event e = {
+		.kind = EVENT_UNREAD,
+		.time_ns = pfs_now_ns(),
+		.image = image,
+		.off = chunk,
+	};
+
+	events_put(w->events, &e, false);
+}
+
 static void open_store(struct worker *w)
 {
 	struct pfs_store_config cfg = {
@@ -180,6 +194,7 @@ static void open_store(struct worker *w)
 		.catalog = w->catalog,
 		.gens = &w->state->gens,
 		.zone_saved = image_zone_saved,
+		.unread = tell_unread,
 		.arg = w,
 	};
 	int err;
@@ -330,6 +345,7 @@ static void drain(struct life *l, bool is_handover)
 	w->is_handover = is_handover;
 	control_stop(w);
 	inval_stop(w);
+	predict_halt(w);
 	lanes_stop(w);
 	if (w->pool)
 		pool_wait_idle(w->pool);

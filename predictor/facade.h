@@ -2,8 +2,8 @@
 /**
  * predictor/facade.h - the inside of struct pfs_predictor.
  *
- * predictor.c has what happens and what to fetch; report.c what is kept and
- * looked at.
+ * predictor.c has images and sessions, access.c reads and writes, fetch.c what
+ * is fetched, report.c what is kept and looked at.
  */
 #ifndef PFS_PREDICTOR_FACADE_H
 #define PFS_PREDICTOR_FACADE_H
@@ -14,8 +14,9 @@
 #include "planner.h"
 #include "tally.h"
 
-#define WARM_LOOK 256u /* chunks looked at in one call */
-#define FLOOR_IDLE 0.25f
+#define WARM_LOOK 256u    /* chunks looked at in one call */
+#define CANCEL_EACH 1024u /* chunks; a longer write cancels for the image */
+#define FLOOR_IDLE 0.25f  /* p worth a fetch over an idle link */
 #define SOURCE_NS_GUESS (5 * PFS_NSEC_PER_MSEC) /* before the first miss */
 
 struct pfs_predictor {
@@ -31,15 +32,17 @@ struct pfs_predictor {
 	uint32_t save_next;  /* image to ask next for what changed */
 };
 
-/** Whose candidates are judged. */
-struct asking {
-	struct pfs_predictor *p;
-	uint64_t image;
-};
-
 static inline bool is_on(const struct pfs_predictor *p, uint32_t source)
 {
 	return source == SOURCE_WRONG || p->cfg.proposers & 1u << source;
 }
+
+/** A session ends and the next begins in its place. */
+void predictor_renew_session(struct pfs_predictor *p, struct image *im,
+			     struct session *s, uint64_t now);
+
+/* For planner_config and issued_init(). */
+void predictor_wish_dropped(void *arg, const struct wish *w);
+void predictor_decision_ended(void *arg, const struct decision *d);
 
 #endif

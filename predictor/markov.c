@@ -78,7 +78,8 @@ static size_t memory(const void *image)
 {
 	const struct markov_image *img = image;
 
-	return sizeof(*img) + transitions_memory(&img->transitions);
+	return sizeof(*img) + transitions_memory(&img->transitions) +
+	       img->n_sessions * sizeof(struct markov_session);
 }
 
 static void reader_init(struct markov_reader *r)
@@ -94,6 +95,7 @@ static int session_create(void *image, uint64_t vm, void **session)
 	if (!s)
 		return -ENOMEM;
 	s->image = image;
+	s->image->n_sessions++;
 	s->latest = NOWHERE;
 	s->first = (struct markov_pair){NOWHERE, NOWHERE};
 	for (uint32_t i = 0; i < STREAMS_MAX; i++)
@@ -105,7 +107,10 @@ static int session_create(void *image, uint64_t vm, void **session)
 
 static void session_destroy(void *session)
 {
-	free(session);
+	struct markov_session *s = session;
+
+	s->image->n_sessions--;
+	free(s);
 }
 
 /* --- contexts --- */
@@ -267,7 +272,7 @@ static void advance(struct markov_session *s, struct markov_reader *r,
 }
 
 /* Followers of two chunks if both are known together, else of the last. */
-enum markov_kind markov_find_first(const struct markov_session *s,
+static enum markov_kind find_first(const struct markov_session *s,
 				   struct markov_pair p, struct followers *out)
 {
 	const struct transitions *t = &s->image->transitions;
@@ -295,7 +300,7 @@ static void chain_extend(struct markov_session *s)
 	while (s->n_chain < CHAIN_MAX && p >= P_MIN) {
 		struct markov_step *next = &s->chain[s->n_chain];
 		struct followers f;
-		enum markov_kind kind = markov_find_first(s, end, &f);
+		enum markov_kind kind = find_first(s, end, &f);
 
 		if (!f.n)
 			break;

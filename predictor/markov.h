@@ -35,6 +35,7 @@ struct markov_rate {
 
 struct markov_image {
 	uint64_t n_chunks;
+	uint32_t n_sessions;
 	struct transitions transitions;
 	struct markov_rate rate[KINDS][FREQUENCIES][SHARES];
 	uint64_t written[WRITTEN]; /* chunk + 1, by hash */
@@ -63,14 +64,16 @@ struct markov_session {
 	const struct markov_reader *current; /* whose touch was the latest */
 	bool is_fresh;                       /* it was no repeat */
 	struct followers now[KINDS];         /* of the contexts as they are */
-	struct markov_step
-		chain[CHAIN_MAX]; /* of first touches, next one first */
+	/* Of first touches, the next one first. */
+	struct markov_step chain[CHAIN_MAX];
 	uint32_t n_chain;
 	/* Best followers of late, a ring: did they come? */
 	uint64_t guessed[GUESSES]; /* chunk; NOWHERE: settled */
 	struct markov_rate *guess_rate[GUESSES];
 	uint32_t n_guesses; /* ever */
 };
+
+/* --- markov.c, for markov_ask.c --- */
 
 /** A context as a key of the table. */
 uint64_t markov_context(enum markov_kind kind, uint64_t last, uint64_t before);
@@ -82,6 +85,9 @@ float markov_confidence(struct markov_image *img, enum markov_kind kind,
 			const struct followers *f, uint32_t i);
 /** Where it is noted that a chunk was overwritten: as chunk + 1. */
 uint64_t *markov_written(struct markov_image *img, uint64_t chunk);
+
+/* --- markov_ask.c --- */
+
 uint32_t markov_propose(void *session, struct candidate *out, uint32_t max);
 
 #endif

@@ -6,17 +6,16 @@
  */
 #include "planner_core.h"
 
-/* Lowest p that pays: with the link idle, and half full of demand. */
+/* Lowest p that pays: with the link idle, and half full of demand.  At p = 1/4
+ * it does if a fetch in vain costs a third of what one in time saves. */
 static const struct {
 	double idle, half;
 } floors[] = {
 	[PFS_PREFETCH_OFF] = {NO_WISH_PAYS, NO_WISH_PAYS},
-	/* Hardly more than what is sure, for links that cost. */
-	[PFS_PREFETCH_CONSERVATIVE] = {0.5, 0.75},
-	/* Break-even when a fetch on demand costs some 4 idle transfers. */
+	[PFS_PREFETCH_CONSERVATIVE] = {0.5,
+				       0.75}, /* as much: links that cost */
 	[PFS_PREFETCH_BALANCED] = {0.25, 0.5},
-	/* As long as one in seven comes true. */
-	[PFS_PREFETCH_AGGRESSIVE] = {0.15, 0.35},
+	[PFS_PREFETCH_AGGRESSIVE] = {0.15, 0.35}, /* next to nothing */
 };
 #define LOAD_HALF 0.5
 #define LOAD_FULL 0.9

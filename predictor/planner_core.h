@@ -14,9 +14,6 @@
 #include "planner_vms.h"
 
 #define QUEUE_MAX 1024u
-#define ORDER_MAX                                                              \
-	(PFS_PREFETCH_MAX / PFS_KIB(16)) /* chunks; smallest chunk             \
-					  */
 
 #define NO_WISH_PAYS 2.0 /* a floor above any p */
 

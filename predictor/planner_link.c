@@ -83,8 +83,7 @@ static uint64_t shortest(const struct link *lk)
 }
 
 /* What n chunks take.  If so many were never fetched alone: as long as the
- * smallest size does and the transfer of the rest.
- */
+ * smallest size does and the transfer of the rest. */
 static uint64_t base(const struct link *lk, uint32_t n)
 {
 	const struct delay *d = &lk->delay[class_of(n)], *s = smallest(lk);

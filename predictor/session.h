@@ -61,6 +61,8 @@ struct session {
 	uint64_t *touched; /* bit set of chunks, owned */
 	uint64_t bit_mask;
 	uint32_t n_reads, n_touches;
+	uint32_t n_quiet; /* reads since one found something missing, or
+			   * something fetched ahead */
 	uint32_t n_boot, n_watch, seen;
 	uint64_t boot[RESET_BOOT];         /* touched first */
 	struct touch watch[RESET_TOUCHES]; /* since it may have been reset */

@@ -140,7 +140,7 @@ void transitions_learn(struct transitions *t, uint64_t context, uint64_t next)
 			return;
 		}
 	e = victim(t, b, hashed);
-	if (e->count) {
+	if (e->count && e->context != hashed) {
 		t->n_lost++;
 		wear(t, b);
 	}

@@ -25,7 +25,7 @@ struct transitions {
 		uint64_t next;
 	} * entry;          /* owned */
 	uint32_t n_buckets; /* power of two */
-	uint32_t n_lost;    /* pairs replaced since it grew */
+	uint32_t n_lost;    /* pairs that gave way to others' since it grew */
 	uint32_t clock;
 };
 

@@ -97,6 +97,10 @@ wrong_usage() {
 	complains "pfsctl --help lists them"
 	ctl 2 status extra
 	complains "usage: pfsctl status"
+	ctl 2 status --wait
+	complains "status takes no --wait"
+	ctl 2 recording list
+	complains "usage: pfsctl recording"
 	ctl 2 map
 	complains "usage: pfsctl map IMAGE"
 	ctl 2 --frob status
@@ -132,6 +136,7 @@ status_tells_it_all() {
 		"worker pid $worker_pid" "store     ok, " "catalog   ok" \
 		"chunk=64K" "fault points enabled"
 	ctl 0 status --json
+	json '.prefetch.level == "balanced"' '.prefetch.trust == "private"'
 	json ".mountpoint == \"$mnt\"" ".source == \"$src\"" \
 		".supervisor_pid == $supervisor_pid" \
 		".worker_pid == $worker_pid" '.worker_starts == 1' \
@@ -161,7 +166,11 @@ the_mount_is_found_by_many_names() {
 stats_count() {
 	local hits
 	ctl 0 stats --json
-	json 'all(.[]; type == "number")' '.reads >= 0' '.hit_share <= 1'
+	json '[.reads, .evicted_chunks, .prefetch_used_bytes] |
+		all(type == "number")' '.hit_share <= 1' \
+		'.prefetch.proposers | length >= 3' \
+		'.source_latency.demand | length == 32' \
+		'.images | type == "array"' '.vms | type == "array"'
 	# On a busy machine some reads pass by a store that is slow just now.
 	warm a.img 64
 	hits=$("$pfsctl" stats --json | jq .reads_hit)
@@ -169,7 +178,8 @@ stats_count() {
 	ctl 0 stats --json
 	json ".reads_hit >= $hits + 32" '.hit_share > 0' '.hit_bytes >= 2097152'
 	ctl 0 stats
-	says "Reads" "reads_hit" "Faults of the store" "Hit share"
+	says "Reads" "reads_hit" "Faults of the store" "Hit share" \
+		"Proposers" "Images, since" "VMs, since"
 }
 
 images_are_listed() {
@@ -374,7 +384,7 @@ metrics_are_well_formed() {
 	ctl 0 metrics
 	says "# TYPE pfs_reads_total counter" "# TYPE pfs_store_ok gauge" \
 		"pfs_store_ok{mount=\"$mnt\"} 1"
-	! grep -Ev '^# (HELP|TYPE) pfs_[a-z_]+ .+|^pfs_[a-z_]+\{mount="[^"]*"\} [0-9]+$' \
+	! grep -Ev '^# (HELP|TYPE) pfs_[a-z_]+ .+|^pfs_[a-z_]+\{mount="[^"]*"(,[a-z]+="[^"]*")*\} [0-9.]+$' \
 		<<<"$out" || fail "not the text format"
 	ctl 0 metrics --json
 	json 'length == 1' ".[0].status.mountpoint == \"$mnt\"" \
@@ -431,12 +441,17 @@ completion_knows_verbs_and_images() {
 		_pfsctl; printf "%s\n" "${COMPREPLY[@]}"
 		COMP_WORDS=(pfsctl -m "") COMP_CWORD=2
 		_pfsctl; printf "%s\n" "${COMPREPLY[@]}"
+		COMP_WORDS=(pfsctl recording "") COMP_CWORD=2
+		_pfsctl; printf "%s\n" "${COMPREPLY[@]}"
+		COMP_WORDS=(pfsctl recording list "a") COMP_CWORD=3
+		_pfsctl; [ "${COMPREPLY[*]}" = a.img ] || echo bad
 		COMP_WORDS=(pfsctl drop --a) COMP_CWORD=2
 		_pfsctl; printf "%s\n" "${COMPREPLY[@]}"' - \
 		"$here/../../cli/pfsctl.bash")
-	for word in status upgrade a.img "$mnt" --all; do
+	for word in status upgrade a.img "$mnt" --all export; do
 		grep -qxF -- "$word" <<<"$words" || fail "no $word in: $words"
 	done
+	! grep -qx bad <<<"$words" || fail "no images after recording list"
 	# Each verb that --help names is offered.
 	for word in $("$pfsctl" --help | sed -n 's/^  \([a-z]\{1,\}\) .*/\1/p'); do
 		grep -qxF -- "$word" <<<"$words" || fail "no verb $word"
