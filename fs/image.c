@@ -299,21 +299,14 @@ static void put_task(void *arg)
 	image_put(arg);
 }
 
-/* Something is to be done that only who leaves now would do. */
-static bool ends_something(struct image *img)
-{
-	return (atomic_load(&img->is_marked) &&
-		!atomic_load(&img->n_writers)) ||
-	       is_last_user(img);
-}
-
+/* Write sessions are ended by those who wrote, so what is left is what only the
+ * last user does; without a place in the pool it is left out, which costs the
+ * chunks of an image whose owner or mode was changed. */
 void image_put_soon(struct image *img)
 {
 	struct pool *pool = img->w->pool;
 
-	/* With a full pool its session is ended later, see
-	 * image_retry_sessions(), and what is not recorded starts cold. */
-	if (!pool || !ends_something(img) || pool_task(pool, put_task, img))
+	if (!pool || !is_last_user(img) || pool_task(pool, put_task, img))
 		drop_ref(img);
 }
 
@@ -389,7 +382,7 @@ void image_revalidate_some(struct worker *w)
 
 	for (uint32_t i = 0; i < n; i++) {
 		image_revalidate(img[i], img[i]->fd);
-		image_put(img[i]);
+		image_put_soon(img[i]);
 	}
 }
 

@@ -35,8 +35,8 @@ void image_ref(struct image *img);
 struct image *image_find(struct worker *w, uint64_t id);
 /** The last put ends the write session (if any); the image lingers for 2 s. */
 void image_put(struct image *img);
-/** The same for who must not wait: source and catalog are waited for by a pool
- *  thread. */
+/** The same for one who has written nothing and must not wait: source and
+ *  catalog are waited for by a pool thread. */
 void image_put_soon(struct image *img);
 
 /** Handles open for writing; the write session ends with the last. */

@@ -17,7 +17,7 @@
 #define PROBE_P 0.5f /* what a probe is let through with */
 
 #define SIGHT_WINDOW 32.0f /* chunks needed: who loses his way is noticed */
-#define SIGHT_MAX 0.8f     /* the best is late now and then */
+#define SIGHT_MAX 0.85f    /* the best is late now and then */
 
 /* A session whose fetches come true can afford doubtful ones; one that wastes
  * 2 of 5 cannot, since extra bytes are limited.  Remembered for nearly all of

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Bytes older than an acknowledged write must never be read: a random load, and
-# fetches held at each of their steps while a mutation goes past.
+# fetches, on demand or ahead, held at each of their steps while a mutation goes
+# past.
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -16,6 +17,12 @@ case \$1 in
 status) ctl status | awk '{ n += \$2 } END { print n + 0 }' ;;
 *) ctl "\$1" ;;
 esac
+END
+
+# Reads ahead two chunks: pinning them brings them.
+write_script ahead <<END
+set -- \$1
+"\$pfsctl" -m "$mnt" pin "\$1" "\$2" 128K
 END
 
 # The images are far larger than the store, so that it evicts all the while.
@@ -37,6 +44,34 @@ no_fetch_brings_old_bytes() {
 		--drop-cmd "'$pfsctl' -m '$mnt' drop --all" "$mnt"
 	check interleavings "$(value interleavings)" -ge "$(figure 20 100)"
 	figures interleavings unreached stale_bytes
+	stop_pfs "$mnt"
+}
+
+# interleaves_ahead VERDICT POINTS ROUNDS
+interleaves_ahead() {
+	"$1" --interleave --rounds "$3" --points "$2" \
+		--fault-cmd "$work/fault" --ahead-cmd "$work/ahead" \
+		--drop-cmd "'$pfsctl' -m '$mnt' drop --all" "$mnt"
+}
+
+no_prefetch_brings_old_bytes() {
+	PFS_FAULTS=1 start_pfs "$src" "$mnt" threads=2
+	interleaves_ahead loads_well \
+		fetch.begin,fetch.read,fetch.replied,fetch.stored,fetch.insert \
+		"$(figure 1 5)"
+	check interleavings "$(value interleavings)" -ge "$(figure 20 100)"
+	counter_moved "$mnt" prefetch_joined
+	counter_moved "$mnt" prefetch_hits
+	counter_moved "$mnt" fetches_detached
+	figures interleavings unreached stale_bytes
+	stop_pfs "$mnt"
+}
+
+a_detached_prefetch_that_is_stored_is_found() {
+	PFS_FAULTS=plant.detached_prefetch:eio \
+		start_pfs "$src" "$mnt" threads=2
+	interleaves_ahead finds_the_bug fetch.read 1
+	figures interleavings stale_bytes
 	stop_pfs "$mnt"
 }
 
@@ -62,6 +97,8 @@ a_missing_invalidation_is_found_in_10_s() {
 
 run a_random_load_reads_what_was_written
 run no_fetch_brings_old_bytes
+run no_prefetch_brings_old_bytes
+run a_detached_prefetch_that_is_stored_is_found
 run delays_alone_do_no_harm
 run a_missing_invalidation_is_found_in_10_s
 finish

@@ -238,6 +238,7 @@ struct options {
 	const char *kill_cmd;
 	const char *fault_cmd;
 	const char *drop_cmd;
+	const char *ahead_cmd;
 	const char *points;
 	struct mix mix;
 	enum plant plant;

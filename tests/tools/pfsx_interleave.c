@@ -12,6 +12,9 @@
  *
  * Who started after the acknowledgement must see the new bytes.  Whoever
  * overlaps the mutation may see either.
+ *
+ * With --ahead-cmd the fetch is nobody's: the command makes it begin, and the
+ * first reader starts once it has paused.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +30,8 @@
 #define CHUNK_SECTORS (CHUNK / SECTOR)
 #define JOINERS 3
 #define PAUSE_WAIT_MS 5000u
+#define AHEAD_TRIES 5
+#define AHEAD_WAIT_MS 1000u
 #define ACK_WAIT_MS 1000u
 #define JOIN_WAIT_MS 100u
 #define END_WAIT_MS 30000u
@@ -308,6 +313,29 @@ static long paused_now(struct worker *w)
 	return n;
 }
 
+/* Fetches that nobody waits for may be put off or given up: ask again. */
+static bool start_ahead(struct worker *w, struct actor *reader, struct round *r)
+{
+	bool reached = false;
+	char what[64];
+
+	snprintf(what, sizeof(what), "%s %llu", r->name,
+		 (unsigned long long)r->off);
+	for (int i = 0; i < AHEAD_TRIES && !reached && !w->px->stop; i++) {
+		uint64_t until = now_ns() + AHEAD_WAIT_MS * 1000000ull;
+
+		if (cmd_run(w->px->o.ahead_cmd, what, NULL))
+			report_error(w, "the ahead command failed");
+		do {
+			sleep_ms(2);
+			reached = paused_now(w) > 0;
+		} while (!reached && now_ns() < until);
+	}
+	start(reader, r, reader_main);
+	wait_done(reader, JOIN_WAIT_MS / 4);
+	return reached;
+}
+
 /* Wait until something pauses, or the reader ended without pausing. */
 static bool wait_paused(struct worker *w, struct actor *reader)
 {
@@ -367,8 +395,12 @@ static void play(struct worker *w, struct cast *c, struct round *r)
 		report_error(w, "the drop command failed");
 	if (cmd_run(w->px->o.fault_cmd, arm, NULL))
 		report_error(w, "the fault command refused %s", arm);
-	start(&c->reader, r, reader_main);
-	reached = wait_paused(w, &c->reader);
+	if (w->px->o.ahead_cmd) {
+		reached = start_ahead(w, &c->reader, r);
+	} else {
+		start(&c->reader, r, reader_main);
+		reached = wait_paused(w, &c->reader);
+	}
 	start(&c->mutator, r, mutator_main);
 	acked = wait_done(&c->mutator, ACK_WAIT_MS);
 	/* A point in the mutation itself is reached only now. */

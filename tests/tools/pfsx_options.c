@@ -39,6 +39,9 @@ static const char usage[] =
 	"'POINT:pause',\n"
 	"                     CMD status (prints how many are paused), CMD "
 	"resume\n"
+	"      --ahead-cmd CMD  it is CMD 'FILE OFFSET' that makes the fetch "
+	"begin,\n"
+	"                     ahead of every reader\n"
 	"  --no-fill          leave new images as holes\n"
 	"  --plant FAULT      lie in pfsx's own calls: stale-read lost-write "
 	"torn\n"
@@ -51,7 +54,7 @@ enum opt {
 	O_MIX, O_ODIRECT, O_BLOCK, O_VERIFY, O_CHECK, O_UNTIL, O_RIDE, O_KEEP,
 	O_STALL, O_HANG, O_KILL_CMD, O_KILL_EVERY, O_KILLS, O_NS, O_INTERLEAVE,
 	O_POINTS, O_FAULT, O_DROP, O_ROUNDS, O_NO_FILL, O_PLANT, O_JSON,
-	O_DUMP, O_HELP
+	O_DUMP, O_AHEAD, O_HELP
 };
 /* clang-format on */
 
@@ -81,6 +84,7 @@ static const struct option long_options[] = {
 	{"points", 1, NULL, O_POINTS},
 	{"fault-cmd", 1, NULL, O_FAULT},
 	{"drop-cmd", 1, NULL, O_DROP},
+	{"ahead-cmd", 1, NULL, O_AHEAD},
 	{"rounds", 1, NULL, O_ROUNDS},
 	{"no-fill", 0, NULL, O_NO_FILL},
 	{"plant", 1, NULL, O_PLANT},
@@ -182,6 +186,7 @@ static void set_option(struct options *o, int c, const char *name,
 	case O_POINTS: o->points = arg; break;
 	case O_FAULT: o->fault_cmd = arg; break;
 	case O_DROP: o->drop_cmd = arg; break;
+	case O_AHEAD: o->ahead_cmd = arg; break;
 	case O_ROUNDS: o->rounds = (unsigned)NUMBER(1, 10000); break;
 	case O_NO_FILL: o->no_fill = true; break;
 	case O_PLANT: o->plant = parse_plant(arg); break;

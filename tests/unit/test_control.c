@@ -485,6 +485,10 @@ static void the_predictor_is_set_and_status_tells(void)
 	CHECK_HAS(answer, "\"prefetch\":{\"level\":\"aggressive\"");
 	CHECK_HAS(answer, "\"trust\":\"shared\"");
 	CHECK_HAS(answer, "\"sequential\":true,\"replay\":false");
+	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"proposer.replay\","
+					    "\"value\":\"on\"")),
+		  "\"result\"");
+	CHECK_EQ(played.set.proposers, 7);
 	CHECK_HAS(asked(&f, ASK_WITH("set", "\"key\":\"prefetch\","
 					    "\"value\":\"bold\"")),
 		  "not 'bold'");
