@@ -5,9 +5,9 @@
  * A bounded lock-free queue with many producers (data threads, pool threads)
  * and one consumer.  A producer never waits: when the queue is full the event
  * is dropped and counted.  The last of its room is for opens, closes and
- * changes, of which none should be missed.  A consumer that has nothing to do naps, and is woken
- * at once for what it should react to, else when enough has come together: a
- * system call for each hit would cost more than the hit.
+ * changes, of which none should be missed.  A consumer that has nothing to do
+ * naps, and is woken at once for what it should react to, else when enough has
+ * come together: a system call for each hit would cost more than the hit.
  *
  * The queue is D. Vyukov's bounded MPMC queue with one consumer: a slot's
  * sequence number says whose turn it is.

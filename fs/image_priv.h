@@ -24,7 +24,7 @@ struct image {
 	struct pfs_source *src;
 	struct pfs_store_image *sto; /* NULL: past the store */
 	uint64_t id;                 /* 0: the catalog does not know it */
-	_Atomic bool was_changed;    /* found so when it came into use, not told */
+	_Atomic bool was_changed;    /* found when it came into use */
 	uint32_t n_refs;             /* under the table's lock; 0: lingering */
 	uint64_t idle_ns;            /* since when; under the table's lock */
 	bool is_loading;             /* under the table's lock: keep off */
