@@ -280,9 +280,10 @@ int control_stats(struct control_call *call)
 	pfs_json_set(o, "prefetch", tell_prefetch(call->w, 0, 0));
 	if (call->w->store)
 		tell_latency(call->w, o);
+	/* A catalog that fails must not hide the counters that say so. */
 	err = control_list(call->w, &all);
 	if (err)
-		return err;
+		pfs_json_set_str(o, "images_error", strerror(-err));
 	tell_images(call->w, &all, READERS_ANY, o);
 	tell_vms(call->w, READERS_ANY, o);
 	return 0;

@@ -168,7 +168,7 @@ static void bench_inference(uint32_t n_hid, uint32_t n_chunk, double peak_rate)
 	struct lstm_shape shape = shape_of(n_hid, n_chunk);
 	struct serving s = {.n = 1};
 	struct reading r;
-	double one, both, eight, products, floor_us;
+	double one, both, eight, packed, products, floor_us;
 
 	make_serving(&s, &shape);
 	products = layer_products(&shape) + (double)n_chunk * n_hid;
@@ -185,9 +185,13 @@ static void bench_inference(uint32_t n_hid, uint32_t n_chunk, double peak_rate)
 	s.with_delta = false;
 	s.n = 8;
 	eight = best_of(infer, &s, 50) / 8;
-	printf("inference 2 x %u, %4u tokens: %6.1f us, with delta head %6.1f, "
-	       "in batches of 8 %5.1f\n",
-	       n_hid, n_chunk, one, both, eight);
+	s.n = 1;
+	if (lstm_pack(s.m))
+		DIE("memory");
+	packed = best_of(infer, &s, 200);
+	printf("inference 2 x %u, %4u tokens: packed %.1f us, else %.1f; with "
+	       "delta head %.1f, in batches of 8 %.1f\n",
+	       n_hid, n_chunk, packed, one, both, eight);
 	printf("   %.0f k multiply-adds = %.1f us at the product's rate, "
 	       "%.2f MB of weights = %.1f us to read\n",
 	       products / 1e3, products / peak_rate, products * 4 / 1e6,

@@ -26,10 +26,7 @@ needs_fuse
 
 # run ARM OPTIONS: adds "ARM p50_us p99_us reads source_per_asked".
 run() {
-	[ "$(id -u)" != 0 ] || { sync; echo 3 >/proc/sys/vm/drop_caches; }
-	slowfs_start "$work/images" "$slow" \
-		"latency_us=$((latency_ms * 1000))" \
-		"mbps=$(awk -v m="$mbit" 'BEGIN { print m / 8 }')"
+	slow_storage "$work/images" "$slow" "$latency_ms" "$mbit"
 	rm -rf "$work/pfs"
 	pfs_start "$slow" "$mnt" "$work/pfs" "$2"
 	fio --name=harm --filename="$mnt/disk.raw" --ioengine=psync --rw=randread \

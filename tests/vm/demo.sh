@@ -28,11 +28,6 @@ needs_fuse
 
 step() { say "[$SECONDS s] $*"; }
 
-drop_caches() {
-	sync
-	[ "$(id -u)" != 0 ] || echo 3 >/proc/sys/vm/drop_caches
-}
-
 # measure ROW IMAGE: one boot to the login prompt and down again.  Adds a line
 # "ROW seconds stall_s fetched_MB share" to the results; the share is only
 # there with pfs running, from the difference of its counters.
@@ -64,19 +59,19 @@ share() {
 		  printf "%.1f", all ? 100 * ($5 - $1) / all : 0 }'
 }
 
-slow_storage() {
+storage() {
 	slowfs_start "$work/images" "$slow" "latency_us=$((latency_ms * 1000))"
 }
 
 boot_direct() {
-	slow_storage
+	storage
 	measure direct "$slow/direct.raw"
 	slowfs_stop "$slow"
 }
 
 # boot_pfs ROW: the store is as it was left.
 boot_pfs() {
-	slow_storage
+	storage
 	pfs_start "$slow" "$mnt" "$work/pfs"
 	[ "$(pfs_field "$mnt" io)" = direct ] ||
 		step "no O_DIRECT here: memory may stand in for the store"

@@ -177,6 +177,33 @@ slowfs_start() {
 	done
 }
 
+# slow_storage SOURCE MOUNT MS MBIT: slowfs with that latency for each read and
+# that rate of its one link, and nothing of it in this machine's memory.
+slow_storage() {
+	drop_caches
+	slowfs_start "$1" "$2" "latency_us=$(($3 * 1000))" \
+		"mbps=$(awk -v mbit="$4" 'BEGIN { print mbit / 8 }')"
+}
+
+drop_caches() {
+	sync
+	[ "$(id -u)" != 0 ] || echo 3 >/proc/sys/vm/drop_caches
+}
+
+# nbd_start SOCKET FILE "FILTER OPTIONS" PARAMETER...: nbdkit serves FILE.
+# Sets $nbd_pid.
+nbd_start() {
+	local socket=$1 file=$2 filters=$3
+	shift 3
+	rm -f "$socket"
+	# shellcheck disable=SC2086 # several words
+	nbdkit -f -U "$socket" $filters file "$file" "$@" \
+		>"$socket.log" 2>&1 &
+	nbd_pid=$!
+	end_at_exit $nbd_pid
+	wait_until 10 test -S "$socket" || die "$(cat "$socket.log")"
+}
+
 slowfs_stop() {
 	umount_fuse "$1"
 	wait_until 30 is_gone "$slowfs_pid" || die "slowfs stayed after umount"

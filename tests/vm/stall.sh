@@ -38,11 +38,6 @@ needs_fuse
 
 step() { say "[$SECONDS s] $*"; }
 
-drop_caches() {
-	sync
-	[ "$(id -u)" != 0 ] || echo 3 >/proc/sys/vm/drop_caches
-}
-
 # boot ARM LATENCY DRIVE: adds "ARM LATENCY boot_stall work_stall MB seconds".
 boot() {
 	local login after mb=-
@@ -61,25 +56,15 @@ boot() {
 		"$(((after - login) / 1000)) ms after, $mb MB"
 }
 
-storage() {
-	slowfs_start "$work/images" "$slow" "latency_us=$(($1 * 1000))" \
-		"mbps=$(awk "BEGIN { print $mbit / 8 }")"
-}
+storage() { slow_storage "$work/images" "$slow" "$1" "$mbit"; }
 
-# through_nbd ARM LATENCY "FILTERS" PARAMETER...
+# through_nbd ARM LATENCY "FILTER OPTIONS" PARAMETER...
 through_nbd() {
-	local arm=$1 ms=$2 filters=$3 socket=$work/nbd pid
-	shift 3
+	local arm=$1 ms=$2
 	storage "$ms"
-	rm -f "$socket"
-	# shellcheck disable=SC2086 # several words
-	nbdkit -f -U "$socket" $filters file "$slow/disk.raw" "$@" \
-		>"$work/nbdkit.log" 2>&1 &
-	pid=$!
-	end_at_exit $pid
-	wait_until 10 test -S "$socket" || die "$(cat "$work/nbdkit.log")"
-	boot "$arm" "$ms" "file=nbd+unix:///?socket=$socket,cache=none"
-	end_process $pid
+	nbd_start "$work/nbd" "$slow/disk.raw" "${@:3}"
+	boot "$arm" "$ms" "file=nbd+unix:///?socket=$work/nbd,cache=none"
+	end_process "$nbd_pid"
 	slowfs_stop "$slow"
 }
 

@@ -23,6 +23,7 @@ needs_fuse
 
 # one NAME DRIVE: a guest of its own; fails if it does.
 one() (
+	# shellcheck disable=SC2034 # run_undo has its own here
 	undo=()
 	trap run_undo EXIT
 	guest_start "$work/$1" "$2,snapshot=on" read_all
@@ -35,7 +36,7 @@ one() (
 all() {
 	local row=$1 n=$2 drive=$3 t0=$EPOCHREALTIME i pids=() pid
 	for ((i = 0; i < n; i++)); do
-		one "$row$i" "$drive" &
+		one "guest$i" "$drive" &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do
@@ -47,25 +48,15 @@ all() {
 			r, n, b - a, bytes / 1e6 }'
 }
 
-storage() {
-	[ "$(id -u)" != 0 ] || { sync; echo 3 >/proc/sys/vm/drop_caches; }
-	slowfs_start "$work/images" "$slow" \
-		"latency_us=$((latency_ms * 1000))" \
-		"mbps=$(awk -v m="$mbit" 'BEGIN { print m / 8 }')"
-}
+storage() { slow_storage "$work/images" "$slow" "$latency_ms" "$mbit"; }
 
 through_nbd() {
-	local socket=$work/nbd pid
 	storage
-	rm -f "$socket"
-	nbdkit -f -U "$socket" --filter=readahead --filter=cache \
-		file "$slow/base.raw" cache-on-read=true \
-		>"$work/nbdkit.log" 2>&1 &
-	pid=$!
-	end_at_exit $pid
-	wait_until 10 test -S "$socket" || die "$(cat "$work/nbdkit.log")"
-	all "nbdkit-cache-readahead" "$1" "file=nbd+unix:///?socket=$socket,cache=none"
-	end_process $pid
+	nbd_start "$work/nbd" "$slow/base.raw" \
+		"--filter=readahead --filter=cache" cache-on-read=true
+	all "nbdkit, cache and readahead" "$1" \
+		"file=nbd+unix:///?socket=$work/nbd,cache=none"
+	end_process "$nbd_pid"
 	slowfs_stop "$slow"
 }
 
@@ -73,7 +64,7 @@ through_pfs() {
 	storage
 	rm -rf "$work/pfs"
 	pfs_start "$slow" "$mnt" "$work/pfs"
-	all pfs "$1" "file=$mnt/base.raw,cache=none"
+	all "pfs" "$1" "file=$mnt/base.raw,cache=none"
 	pfs_stop "$mnt"
 	slowfs_stop "$slow"
 }
