@@ -18,6 +18,8 @@
 #define CANCEL_EACH 1024u /* chunks; a longer write cancels for the image */
 #define FLOOR_IDLE 0.25f  /* p worth a fetch over an idle link */
 #define SOURCE_NS_GUESS (5 * PFS_NSEC_PER_MSEC) /* before the first miss */
+/* Between two looks that found nothing to fetch. */
+#define WARM_PAUSE_NS (PFS_NSEC_PER_MSEC / 5)
 
 struct pfs_predictor {
 	struct pfs_predictor_config cfg;

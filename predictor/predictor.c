@@ -245,8 +245,15 @@ void pfs_predictor_gone(struct pfs_predictor *p, uint64_t image)
 uint64_t pfs_predictor_deadline(const struct pfs_predictor *p)
 {
 	uint64_t due = PFS_MIN(p->closing_ns, issued_deadline(&p->issued));
+	struct planner_stats n;
 
-	return PFS_MIN(due, planner_deadline(p->planner));
+	due = PFS_MIN(due, planner_deadline(p->planner));
+	planner_stats(p->planner, &n);
+	/* None of those looked at was to be fetched, so nothing that ends
+	 * brings us back. */
+	if (p->is_warming && !n.n_queued)
+		due = PFS_MIN(due, p->now + WARM_PAUSE_NS);
+	return due;
 }
 
 void pfs_predictor_tick(struct pfs_predictor *p, uint64_t now)

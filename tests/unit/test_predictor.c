@@ -397,6 +397,24 @@ static void warming_brings_it_all_and_blames_nobody(void)
 	stop();
 }
 
+/* Nothing is in flight that would bring the caller back: its deadlines do. */
+static void warming_gets_past_what_is_there(void)
+{
+	start(ALL, false);
+	open_image(1, 5);
+	for (uint64_t c = 0; c < 4000; c++)
+		w.place[1][c] = HERE;
+
+	CHECK_EQ(pfs_predictor_warm(w.p, 1, 0, N_CHUNKS, false, w.now), 0);
+	pull();
+	while (!w.n_flight && pfs_predictor_deadline(w.p) < w.now + SEC)
+		pass(pfs_predictor_deadline(w.p) - w.now);
+
+	CHECK(w.n_flight);
+	CHECK(w.place[1][4000] == ASKED);
+	stop();
+}
+
 static void a_recording_can_be_warmed(void)
 {
 	start(ALL, false);
@@ -523,6 +541,7 @@ int main(void)
 	RUN(why_says_who_named_a_chunk_and_what_became_of_it);
 	RUN(what_is_fetched_and_evicted_is_extra);
 	RUN(warming_brings_it_all_and_blames_nobody);
+	RUN(warming_gets_past_what_is_there);
 	RUN(a_recording_can_be_warmed);
 	RUN(what_a_guest_wrote_itself_is_not_replayed);
 	RUN(what_one_vm_taught_is_proved_before_others_follow);
