@@ -223,35 +223,6 @@ static struct pfs_access access_of(const struct event *e)
 	};
 }
 
-struct everybody {
-	struct pfs_access access;
-	uint64_t vms[64];
-	size_t n;
-};
-
-static int note_vm(void *arg, uint64_t image, uint64_t vm)
-{
-	struct everybody *all = arg;
-
-	if (image == all->access.image && all->n < PFS_ARRAY_SIZE(all->vms))
-		all->vms[all->n++] = vm;
-	return 0;
-}
-
-/* A truncation has no handle: whoever reads the image has to know. */
-static void observe_for_all_locked(struct predict *pr, const struct event *e)
-	PFS_REQUIRES(pr->lock)
-{
-	struct everybody all = {.access = access_of(e)};
-
-	(void)pfs_predictor_each(pr->p, note_vm, &all);
-	for (size_t i = 0; i < all.n; i++) {
-		all.access.vm = all.vms[i];
-		pfs_predictor_observe(pr->p, &all.access,
-				      e->time_ns + e->latency_ns);
-	}
-}
-
 static void take_event_locked(struct predict *pr, const struct event *e)
 	PFS_REQUIRES(pr->lock)
 {
@@ -274,10 +245,6 @@ static void take_event_locked(struct predict *pr, const struct event *e)
 	case EVENT_WRITE:
 		trace_locked(pr, e);
 		readers_note(pr->readers, e);
-		if (e->kind == EVENT_WRITE && !e->vm) {
-			observe_for_all_locked(pr, e);
-			return;
-		}
 		a = access_of(e);
 		pfs_predictor_observe(pr->p, &a, e->time_ns + e->latency_ns);
 		return;

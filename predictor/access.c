@@ -193,7 +193,7 @@ static void write_chunks(struct pfs_predictor *p, struct image *im,
 	tell_written(im, whole, whole_end, true);
 	tell_written(im, PFS_MAX(whole_end, first), end, false);
 	if (end - first > CANCEL_EACH) {
-		planner_cancel(p->planner, im->id, 0);
+		planner_cancel(p->planner, im->id, PLANNER_ANY_VM);
 		return;
 	}
 	for (uint64_t c = first; c < end; c++)
@@ -209,12 +209,12 @@ void pfs_predictor_observe(struct pfs_predictor *p, const struct pfs_access *a,
 	struct session *s = im ? image_session(im, a->vm) : NULL;
 
 	p->now = PFS_MAX(p->now, now);
-	if (!s || !a->len)
+	if (!im || !a->len)
 		return;
 	issued_age(&p->issued, now);
 	if (a->is_write) {
 		write_chunks(p, im, a);
-	} else {
+	} else if (s) {
 		tell_planner(p, a, now);
 		read_chunks(p, im, s, a, now);
 	}

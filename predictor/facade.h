@@ -14,9 +14,10 @@
 #include "planner.h"
 #include "tally.h"
 
-#define WARM_LOOK 256u    /* chunks looked at in one call */
-#define CANCEL_EACH 1024u /* chunks; a longer write cancels for the image */
-#define FLOOR_IDLE 0.25f  /* p worth a fetch over an idle link */
+#define WARM_LOOK 256u     /* chunks looked at in one call */
+#define SESSIONS_MAX 2048u /* of all images: some 60 KiB each */
+#define CANCEL_EACH 1024u  /* chunks; a longer write cancels for the image */
+#define FLOOR_IDLE 0.25f   /* p worth a fetch over an idle link */
 #define SOURCE_NS_GUESS (5 * PFS_NSEC_PER_MSEC) /* before the first miss */
 /* Between two looks that found nothing to fetch. */
 #define WARM_PAUSE_NS (PFS_NSEC_PER_MSEC / 5)
@@ -28,6 +29,7 @@ struct pfs_predictor {
 	struct issued issued;
 	struct tallies tallies;
 	struct ballot ballot;
+	uint32_t n_sessions;
 	uint64_t now;        /* the latest that was passed in */
 	uint64_t closing_ns; /* when the first closed session is over */
 	bool is_warming;     /* some image may be */

@@ -150,14 +150,18 @@ static void open_forget_gates(struct lstm *m, enum lstm_block bias)
 static int init(struct lstm *m, uint64_t seed)
 {
 	gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
-	float range = 1 / sqrtf((float)m->shape.n_hid);
+	float range;
 
 	if (!rng)
 		return -ENOMEM;
 	gsl_rng_set(rng, (unsigned long)(uint32_t)(seed ^ seed >> 32));
-	for (enum lstm_block b = 0; b < LSTM_BLOCKS; b++)
+	range = sqrtf(3); /* a variance of 1, so that they differ enough */
+	for (enum lstm_block b = 0; b < LSTM_BLOCKS; b++) {
+		if (b == LSTM_VECTOR)
+			range = 1 / sqrtf((float)m->shape.n_hid);
 		if (m->p.at[b].size1 > 1)
 			fill_uniform(rng, &m->p.at[b], range);
+	}
 	gsl_rng_free(rng);
 	open_forget_gates(m, LSTM_GATES_1_BIAS);
 	open_forget_gates(m, LSTM_GATES_2_BIAS);
@@ -209,12 +213,14 @@ void lstm_destroy(struct lstm *m)
 	if (!m)
 		return;
 	free(m->p.all);
+	free(m->packed);
 	free(m);
 }
 
 size_t lstm_memory(const struct lstm *m)
 {
-	return sizeof(*m) + m->p.n * sizeof(*m->p.all);
+	return sizeof(*m) + m->p.n * sizeof(*m->p.all) +
+	       (m->packed ? lstm_packed_len(&m->shape) : 0);
 }
 
 /* --- another dictionary --- */

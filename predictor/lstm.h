@@ -18,6 +18,8 @@
 #ifndef PFS_PREDICTOR_LSTM_H
 #define PFS_PREDICTOR_LSTM_H
 
+#include <string.h>
+
 #include <gsl/gsl_matrix_float.h>
 
 #include <pfs/base.h>
@@ -75,6 +77,9 @@ struct lstm {
 	struct lstm_shape shape;
 	struct lstm_params p; /* owned */
 	const struct lstm_kernels *k;
+	/* Weight matrices packed for serving, or NULL; both owned. */
+	uint32_t *packed, *packed_at[LSTM_BLOCKS];
+	bool is_packed; /* they are those of p */
 };
 
 /** What is known of one new chunk. */
@@ -104,8 +109,8 @@ void lstm_params_over(struct lstm_params *p, const struct lstm_shape *s,
 		      float *all);
 bool lstm_params_are_finite(const struct lstm_params *p);
 
-/** Weights uniform in +-1 / sqrt(n_hid), forget gates open by 1.  -EINVAL: the
- *  shape; -ENOMEM. */
+/** Embeddings of variance 1, weights uniform in +-1 / sqrt(n_hid), forget gates
+ *  open.  -EINVAL: the shape; -ENOMEM. */
 int lstm_create(const struct lstm_shape *s, uint64_t seed,
 		struct lstm **out) PFS_MUST_CHECK;
 /** The same with all parameters 0: for one who fills them in. */
@@ -124,7 +129,14 @@ int lstm_remap(const struct lstm *old, const uint32_t *from, uint32_t n_chunk,
 void lstm_params_remap(struct lstm_params *to, const struct lstm_params *old,
 		       const uint32_t *from);
 
-/* --- serving (lstm_step.c) --- */
+/* --- serving (lstm_pack.c, lstm_step.c) --- */
+
+/** Pack the weights as half as many bytes, upper halves of floats: a step then
+ *  takes half the time or less.  Learning undoes it; without it all works, too.
+ *  -ENOMEM, the first time. */
+int lstm_pack(struct lstm *m) PFS_MUST_CHECK;
+/** Bytes that it takes. */
+size_t lstm_packed_len(const struct lstm_shape *s);
 
 struct lstm_scratch; /* of steps of up to n_max streams together */
 
@@ -154,6 +166,15 @@ void lstm_score(const struct lstm *m, enum lstm_head head, const float *state,
 
 /** x of one input, [lstm_n_in()]. */
 void lstm_embed(const struct lstm *m, const struct lstm_input *in, float *x);
+
+/** The upper half of a finite float, rounded to even: 2^-9 of it at most. */
+static inline uint16_t lstm_upper_half(float x)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
 
 static inline uint32_t lstm_n_tokens(const struct lstm_shape *s,
 				     enum lstm_head head)

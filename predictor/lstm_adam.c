@@ -177,6 +177,7 @@ int lstm_apply(struct lstm_trainer *t, struct lstm *m, struct lstm_adam *a,
 	step.factors = factors_of((double)a->n_steps, scale,
 				  r->rate > 0 ? r->rate : RATE);
 	for_learned(t, update, &step);
+	m->is_packed = false;
 	clear_gradient(t);
 	return 0;
 }

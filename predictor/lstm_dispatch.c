@@ -70,7 +70,7 @@ __attribute__((constructor)) static void choose_core(void)
 	openblas_set_num_threads(1);
 	if (!has_avx2() || !gotoblas_dynamic_init || !gotoblas_dynamic_quit ||
 	    strcmp(openblas_get_corename(), "Prescott") != 0 ||
-	    setenv(CORE_VARIABLE, core, 0))
+	    getenv(CORE_VARIABLE) || setenv(CORE_VARIABLE, core, 1))
 		return;
 	gotoblas_dynamic_quit();
 	gotoblas_dynamic_init();

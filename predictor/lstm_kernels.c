@@ -160,6 +160,45 @@ static void add(size_t n, float *y, const float *x)
 		y[j] += x[j];
 }
 
+/* Sixteen numbers; compilers split what is wider than a register. */
+typedef float numbers __attribute__((vector_size(64)));
+typedef uint32_t words __attribute__((vector_size(64)));
+
+#define LANES (sizeof(numbers) / sizeof(float))
+
+_Static_assert(LSTM_PANEL == 4 * LANES, "a panel is four vectors");
+
+/* Four sums that do not wait for each other. */
+static void multiply_panel(uint32_t cols, const uint32_t *w, const float *x,
+			   float *y)
+{
+	numbers sum[4] = {{0}};
+	words low, high;
+
+	for (uint32_t k = 0; k < cols; k++) {
+		memcpy(&low, w, sizeof(low));
+		memcpy(&high, w + LANES, sizeof(high));
+		w += 2 * LANES;
+		sum[0] += (numbers)(low << 16) * x[k];
+		sum[1] += (numbers)(low & 0xffff0000) * x[k];
+		sum[2] += (numbers)(high << 16) * x[k];
+		sum[3] += (numbers)(high & 0xffff0000) * x[k];
+	}
+	memcpy(y, sum, sizeof(sum));
+}
+
+static void multiply_packed(uint32_t rows, uint32_t cols, const uint32_t *w,
+			    const float *x, float *y)
+{
+	float part[LSTM_PANEL];
+
+	for (uint32_t row = 0; row < rows; row += LSTM_PANEL) {
+		multiply_panel(cols, w, x, part);
+		add(PFS_MIN(LSTM_PANEL, rows - row), y + row, part);
+		w += (size_t)LSTM_PANEL / 2 * cols;
+	}
+}
+
 #define NAME_OF(table) NAME_OF_(table)
 #define NAME_OF_(table) #table
 
@@ -170,5 +209,6 @@ const struct lstm_kernels LSTM_KERNELS = {
 	.softmax = softmax,
 	.adam = adam,
 	.sum_squares = sum_squares,
+	.multiply_packed = multiply_packed,
 	.add = add,
 };

@@ -22,6 +22,8 @@ struct lstm_adam_factors {
 	float scale; /* of the gradient: clipping and averaging */
 };
 
+#define LSTM_PANEL 64u /* rows that lie together in a packed matrix */
+
 struct lstm_kernels {
 	const char *name;
 
@@ -48,6 +50,13 @@ struct lstm_kernels {
 		     const struct lstm_adam_factors *a);
 
 	double (*sum_squares)(size_t n, const float *x);
+
+	/** y += W x with W packed: panels of LSTM_PANEL rows, the last one
+	 *  filled up with 0; in a panel column after column; of each number
+	 *  the upper half (bfloat16).  Word j of the 32 of a column holds rows
+	 *  j and, above it, j + 16 if j < 16, else rows j + 16 and j + 32. */
+	void (*multiply_packed)(uint32_t rows, uint32_t cols, const uint32_t *w,
+				const float *x, float *y);
 
 	/** y += x */
 	void (*add)(size_t n, float *y, const float *x);

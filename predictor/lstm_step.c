@@ -2,9 +2,9 @@
 /*
  * Serving: the network moves on by one chunk.
  *
- * A lone stream takes matrix by vector products, which read every weight once
- * and nothing else; several streams take one product each and share that
- * reading.
+ * Packed weights serve streams one by one: they are half the bytes, and up to
+ * dozens of streams that is faster than a product of matrices, which lays the
+ * weights out anew each time.
  */
 #include "lstm.h"
 
@@ -45,9 +45,11 @@ int lstm_scratch_create(const struct lstm_shape *s, uint32_t n_max,
 		return -ENOMEM;
 	}
 	w->gates = matrix_of(at, n_max, n_gates);
-	w->in[1] = matrix_of(at += n_max * n_gates, n_max, n_2);
-	w->h = matrix_of(at += n_max * n_2, n_max, s->n_hid);
-	w->in[0] = matrix_of(at += n_max * s->n_hid, n_max, n_1);
+	at += n_max * n_gates;
+	w->in[1] = matrix_of(at, n_max, n_2);
+	at += n_max * n_2;
+	w->h = matrix_of(at, n_max, s->n_hid);
+	w->in[0] = matrix_of(at + n_max * s->n_hid, n_max, n_1);
 	*out = w;
 	return 0;
 }
@@ -96,14 +98,21 @@ void lstm_embed(const struct lstm *m, const struct lstm_input *in, float *x)
 
 /* --- layers --- */
 
-/* y = b + W x of each row. */
-static void affine(const gsl_matrix_float *w, const gsl_matrix_float *bias,
+/* y = b + W x of each row; each bias follows its weights. */
+static void affine(const struct lstm *m, enum lstm_block b,
 		   const gsl_matrix_float *x, gsl_matrix_float *y)
 {
+	const gsl_matrix_float *w = &m->p.at[b], *bias = w + 1;
+
 	for (size_t i = 0; i < y->size1; i++)
 		memcpy(row_of(y, i), bias->data,
 		       y->size2 * sizeof(*bias->data));
-	if (y->size1 == 1)
+	if (m->is_packed)
+		for (size_t i = 0; i < y->size1; i++)
+			m->k->multiply_packed(
+				(uint32_t)w->size1, (uint32_t)w->size2,
+				m->packed_at[b], row_of(x, i), row_of(y, i));
+	else if (y->size1 == 1)
 		multiply_add(w, x->data, y->data);
 	else
 		multiply_nt(x, w, 1, y);
@@ -117,13 +126,12 @@ static void step_layer(const struct lstm *m, struct lstm_scratch *w,
 	uint32_t n_hid = m->shape.n_hid;
 	gsl_matrix_float in = rows_of(&w->in[layer], 0, n);
 	gsl_matrix_float gates = rows_of(&w->gates, 0, n);
-	const gsl_matrix_float *at = &m->p.at[weights[layer]];
 
 	for (uint32_t i = 0; i < n; i++)
 		memcpy(row_of(&in, i) + in.size2 - n_hid,
 		       state[i] + (size_t)2 * layer * n_hid,
 		       n_hid * sizeof(float));
-	affine(at, at + 1, &in, &gates); /* each bias follows its weights */
+	affine(m, weights[layer], &in, &gates);
 	for (uint32_t i = 0; i < n; i++) {
 		float *h = state[i] + (size_t)2 * layer * n_hid;
 		float *c = h + n_hid;
@@ -162,14 +170,13 @@ void lstm_logits(const struct lstm *m, struct lstm_scratch *w,
 		 enum lstm_head head, uint32_t n, float *const *state,
 		 float *out)
 {
-	const gsl_matrix_float *at = &m->p.at[head_weights[head]];
-	gsl_matrix_float y = matrix_of(out, n, at->size1);
+	gsl_matrix_float y = matrix_of(out, n, lstm_n_tokens(&m->shape, head));
 	gsl_matrix_float h = rows_of(&w->h, 0, n);
 
 	for (uint32_t i = 0; i < n; i++)
 		memcpy(row_of(&h, i), top_of(m, state[i]),
 		       m->shape.n_hid * sizeof(*out));
-	affine(at, at + 1, &h, &y);
+	affine(m, head_weights[head], &h, &y);
 }
 
 void lstm_score(const struct lstm *m, enum lstm_head head, const float *state,

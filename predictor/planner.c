@@ -224,7 +224,7 @@ void planner_cancel(struct planner *pl, uint64_t image, uint64_t vm)
 		const struct queued *e = &pl->queue.q[i];
 
 		if (e->lane && e->wish.image == image &&
-		    (!vm || e->wish.vm == vm))
+		    (vm == PLANNER_ANY_VM || e->wish.vm == vm))
 			planner_drop(pl, i, &pl->stats.dropped_cancelled);
 	}
 }

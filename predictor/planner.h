@@ -15,6 +15,7 @@
 
 #include <pfs/predictor.h>
 
+#define PLANNER_ANY_VM UINT64_MAX
 #define PLANNER_WAIT_NS (50 * 1000000ull) /* then a wish is dropped */
 #define PLANNER_ALLOWANCE                                                      \
 	PFS_MIB(8) /* extra bytes a session may cost at first */
@@ -57,8 +58,8 @@ double planner_floor(const struct planner *pl, uint64_t vm, uint64_t now);
 /** Queue a wish; one of the same chunk is raised instead.  False: refused
  *  (below the floor, over budget, no room: counted). */
 bool planner_add(struct planner *pl, const struct wish *w, uint64_t now);
-/** Drop what is queued for an image (a VM of it, or 0: any): session over,
- *  stream gone elsewhere, chunk written. */
+/** Drop what is queued for an image (of one VM, or PLANNER_ANY_VM): session
+ * over, stream gone elsewhere, chunk written. */
 void planner_cancel(struct planner *pl, uint64_t image, uint64_t vm);
 void planner_cancel_chunk(struct planner *pl, uint64_t image, uint64_t chunk);
 bool planner_is_queued(const struct planner *pl, uint64_t image,

@@ -100,10 +100,14 @@ static int session_open(struct pfs_predictor *p, struct image *im, uint64_t vm,
 			uint64_t now)
 {
 	struct session *s;
-	int err = session_begin(&im->learning, vm, im->n_chunks, &s);
+	int err;
 
+	if (p->n_sessions == SESSIONS_MAX)
+		return -ENOSPC;
+	err = session_begin(&im->learning, vm, im->n_chunks, &s);
 	if (err)
 		return err;
+	p->n_sessions++;
 	s->next = im->sessions;
 	im->sessions = s;
 	tally_open(&p->tallies, im->id, vm);
@@ -171,6 +175,7 @@ static void end_session(struct pfs_predictor *p, struct image *im,
 	tally_session(p, im, s);
 	planner_cancel(p->planner, im->id, s->vm);
 	image_close_session(im, s);
+	p->n_sessions--;
 }
 
 /* A reset guest may run ahead of its boot again; a window of a long life gets
@@ -228,7 +233,7 @@ void pfs_predictor_changed(struct pfs_predictor *p, uint64_t image)
 
 	if (!im)
 		return;
-	planner_cancel(p->planner, image, 0);
+	planner_cancel(p->planner, image, PLANNER_ANY_VM);
 	replay_changed(im->learning.source[PFS_PROPOSER_REPLAY]);
 }
 
@@ -238,7 +243,9 @@ void pfs_predictor_gone(struct pfs_predictor *p, uint64_t image)
 
 	if (!im)
 		return;
-	planner_cancel(p->planner, image, 0);
+	planner_cancel(p->planner, image, PLANNER_ANY_VM);
+	while (im->sessions)
+		end_session(p, im, im->sessions);
 	images_drop(&p->images, im);
 }
 

@@ -336,7 +336,7 @@ static void what_is_cancelled_is_gone(void)
 	CHECK_EQ(stats(&f).n_queued, 8);
 	planner_cancel(f.pl, IMAGE, VM);
 	CHECK_EQ(stats(&f).n_queued, 5);
-	planner_cancel(f.pl, IMAGE, 0);
+	planner_cancel(f.pl, IMAGE, PLANNER_ANY_VM);
 	CHECK_EQ(stats(&f).n_queued, 1);
 	CHECK_EQ(stats(&f).dropped_cancelled, 8);
 	CHECK_EQ(f.n_dropped, 8);

@@ -527,6 +527,25 @@ static void the_same_events_give_the_same_orders(void)
 	CHECK_EQ(n[0], n[1]);
 }
 
+/* Each VM that opens an image has a session: there must be an end to it. */
+static void sessions_are_bounded(void)
+{
+	uint64_t size = N_CHUNKS * CHUNK;
+	uint64_t vm = 1;
+	int err = 0;
+
+	start(1u << PFS_PROPOSER_SEQUENTIAL, false);
+	while (!err && vm < 5000)
+		err = pfs_predictor_opened(w.p, 1, vm++, size, w.now);
+	CHECK_EQ(err, -ENOSPC);
+	pfs_predictor_closed(w.p, 1, 1, w.now);
+	pass(3 * SEC);
+	CHECK_EQ(pfs_predictor_opened(w.p, 1, vm, size, w.now), 0);
+	pfs_predictor_gone(w.p, 1);
+	CHECK_EQ(pfs_predictor_opened(w.p, 1, vm, size, w.now), 0);
+	stop();
+}
+
 int main(void)
 {
 	RUN(a_sequential_reader_is_run_ahead_of);
@@ -548,5 +567,6 @@ int main(void)
 	RUN(unknown_images_and_vms_are_ignored);
 	RUN(a_gone_image_is_forgotten_while_fetches_are_under_way);
 	RUN(the_same_events_give_the_same_orders);
+	RUN(sessions_are_bounded);
 	return CHECK_RESULT();
 }

@@ -105,7 +105,8 @@ struct pfs_access {
 	enum pfs_access_outcome outcome; /* of a read */
 };
 
-/** A VM has opened a handle on an image.  size: in bytes now. */
+/** A VM has opened a handle on an image.  size: in bytes now.  -ENOSPC: too
+ *  many sessions run already; what this one reads is passed over. */
 int pfs_predictor_opened(struct pfs_predictor *p, uint64_t image, uint64_t vm,
 			 uint64_t size, uint64_t now) PFS_MUST_CHECK;
 /** It has closed one: the session ends 2 s after the last, unless the VM opens
@@ -118,8 +119,8 @@ void pfs_predictor_changed(struct pfs_predictor *p, uint64_t image);
 /** The image is gone for good: forget all about it. */
 void pfs_predictor_gone(struct pfs_predictor *p, uint64_t image);
 
-/** An access was answered at `now`.  An access of an image that was not opened
- *  is ignored. */
+/** An access was answered at `now`.  A read by a VM that has not opened the
+ *  image is ignored; a write concerns every session of the image. */
 void pfs_predictor_observe(struct pfs_predictor *p, const struct pfs_access *a,
 			   uint64_t now);
 /** A chunk that was prefetched and never read has left the store. */
