@@ -60,6 +60,8 @@ static const char *rank_name(enum pfs_lock_rank rank)
 		return "POOL";
 	case PFS_RANK_INBOX:
 		return "INBOX";
+	case PFS_RANK_INTAKE:
+		return "INTAKE";
 	case PFS_RANK_LANE:
 		return "LANE";
 	case PFS_RANK_FAULT:

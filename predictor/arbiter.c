@@ -7,9 +7,14 @@
 
 #define MIX SOURCES /* its place among the shadows */
 
+/* Trials that a shadow remembers: enough to judge all that is named within the
+ * horizon.  The mix's also tells what was wasted, and that shows late. */
+#define SOURCE_TRIALS 1024u
+#define MIX_TRIALS 2048u
+
 /* Trials that a claim is worth before there is evidence: a proposer's own p,
  * and what the proposers' rates make of a pick. */
-#define CLAIM_WEIGHT 6.0f
+#define CLAIM_WEIGHT 10.0f
 #define MIX_WEIGHT 8.0f
 
 #define PRECISION_PRIOR 0.5f
@@ -17,13 +22,14 @@
 #define PROBE_P 0.5f /* what a probe is let through with */
 
 #define SIGHT_WINDOW 32.0f /* chunks needed: who loses his way is noticed */
-#define SIGHT_MAX 0.85f    /* the best is late now and then */
+#define SIGHT_MAX 0.9f     /* the best is late now and then */
 
 /* A session whose fetches come true can afford doubtful ones; one that wastes
- * 2 of 5 cannot, since extra bytes are limited.  Remembered for nearly all of
+ * a third cannot, since extra bytes are limited.  Remembered for nearly all of
  * a session: what was saved up may be spent. */
-#define TAKEN_HIGH 0.8f
-#define TAKEN_LOW 0.6f
+#define TAKEN_HIGH 0.77f
+#define TAKEN_LOW 0.65f
+#define STRICTEST 0.7f /* then: from the link's floor to certainty */
 #define TAKEN_WEIGHT 16.0f
 #define TAKEN_WINDOW 2048.0f
 
@@ -44,12 +50,37 @@ static uint32_t bucket_of(float p)
 		       ARBITER_BUCKETS - 1);
 }
 
-/* Until there is evidence a bucket is worth its middle. */
-static float calibrated(const struct board *b, uint32_t bucket)
-{
-	float middle = ((float)bucket + 0.5f) / (float)ARBITER_BUCKETS;
+/* The two buckets whose middles p lies between, and how far it is on the way
+ * from one to the other. */
+struct place {
+	uint32_t low, high;
+	float way; /* 0..1 */
+};
 
-	return rate_of(&b->bucket[bucket], middle, CLAIM_WEIGHT);
+static struct place place_of(float p)
+{
+	float at = p * (float)ARBITER_BUCKETS - 0.5f;
+	uint32_t low;
+
+	if (!(at > 0))
+		return (struct place){0};
+	low = PFS_MIN((uint32_t)at, ARBITER_BUCKETS - 1);
+	return (struct place){
+		.low = low,
+		.high = PFS_MIN(low + 1, ARBITER_BUCKETS - 1),
+		.way = PFS_MIN(at - (float)low, 1.0f),
+	};
+}
+
+/* A rate in between; what p claims counts as `weight` trials of each. */
+static float rate_at(const struct rate *bucket, float p, float claim,
+		     float weight)
+{
+	struct place at = place_of(p);
+	float low = rate_of(&bucket[at.low], claim, weight);
+	float high = rate_of(&bucket[at.high], claim, weight);
+
+	return low + at.way * (high - low);
 }
 
 double board_precision(const struct board *b)
@@ -122,7 +153,7 @@ void arbiter_age(struct arbiter *a, uint64_t source_ns, uint64_t now)
 
 /* --- asking --- */
 
-/* From the link's floor up to where only the surer half of the rest passes. */
+/* From the link's floor up. */
 static float strict(const struct arbiter *a, float floor)
 {
 	float precision = rate_of(&a->boards.taken, TAKEN_LOW, TAKEN_WEIGHT);
@@ -130,7 +161,7 @@ static float strict(const struct arbiter *a, float floor)
 
 	low = PFS_MIN(low, 1.0f);
 	low = PFS_MAX(low, 0.0f);
-	return floor + low * (1.0f - floor) / 2;
+	return floor + low * (1.0f - floor) * STRICTEST;
 }
 
 void arbiter_begin(const struct arbiter *a, struct ballot *b, float floor)
@@ -194,7 +225,8 @@ void arbiter_hear(struct arbiter *a, struct ballot *b, uint32_t source,
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct trial *t = try(a, b, source, &c[i], now);
-		float p = calibrated(board, bucket_of(c[i].p));
+		float said = PFS_MIN(c[i].p, 1.0f);
+		float p = rate_at(board->bucket, said, said, CLAIM_WEIGHT);
 		bool is_probe = t->is_believed;
 
 		if (t->state == TRIAL_VOID)
@@ -208,12 +240,13 @@ void arbiter_hear(struct arbiter *a, struct ballot *b, uint32_t source,
 	}
 }
 
-/* Who is wrong on purpose has no cells of its own. */
-static uint32_t cell_of(const struct pick *k)
+/* Its first of the mix's cells.  Who is wrong on purpose has none of his own.
+ */
+static uint32_t cells_of(const struct pick *k)
 {
 	uint32_t who = k->proposers & ((1u << PFS_PROPOSER_N) - 1);
 
-	return who * ARBITER_BUCKETS + bucket_of(1.0f - k->said);
+	return who * ARBITER_BUCKETS;
 }
 
 /* The odds of p, times the chance that the silent ones would miss it. */
@@ -233,14 +266,15 @@ void arbiter_mix(struct arbiter *a, struct ballot *b, uint64_t now)
 
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct pick *k = &b->pick[i];
-		uint32_t cell = cell_of(k);
+		float said = 1.0f - k->said;
+		uint32_t cells = cells_of(k), cell = cells + bucket_of(said);
 		struct trial *t = shadow_find(s, k->chunk, cell);
 
 		if (!t)
 			t = shadow_add(s, k->chunk, a->n_needed + k->distance,
 				       us(now));
 		t->cells |= 1ull << cell;
-		k->p = rate_of(&a->boards.mix[cell], 1.0f - k->miss,
+		k->p = rate_at(&a->boards.mix[cells], said, 1.0f - k->miss,
 			       MIX_WEIGHT);
 		k->worth = worth(a, k);
 		if (k->worth >= b->floor)
@@ -270,26 +304,33 @@ static void join(struct arbiter *a)
 int arbiter_init(struct arbiter *a, const struct boards *boards)
 {
 	*a = (struct arbiter){.boards = *boards};
-	a->shadow = calloc(SOURCES + 1, sizeof(*a->shadow));
-	if (!a->shadow)
-		return -ENOMEM;
+	for (uint32_t i = 0; i <= MIX; i++) {
+		uint32_t size = i == MIX ? MIX_TRIALS : SOURCE_TRIALS;
+
+		if (shadow_init(&a->shadow[i], size) != 0) {
+			arbiter_fini(a);
+			return -ENOMEM;
+		}
+	}
 	join(a);
 	return 0;
 }
 
 void arbiter_renew(struct arbiter *a, const struct boards *boards)
 {
-	struct shadow *shadow = a->shadow;
+	struct arbiter fresh = {.boards = *boards};
 
-	memset(shadow, 0, (SOURCES + 1) * sizeof(*shadow));
-	*a = (struct arbiter){.boards = *boards, .shadow = shadow};
+	for (uint32_t i = 0; i <= MIX; i++)
+		shadow_renew(&a->shadow[i]);
+	memcpy(fresh.shadow, a->shadow, sizeof(fresh.shadow));
+	*a = fresh;
 	join(a);
 }
 
 void arbiter_fini(struct arbiter *a)
 {
-	free(a->shadow);
-	a->shadow = NULL;
+	for (uint32_t i = 0; i <= MIX; i++)
+		shadow_fini(&a->shadow[i]);
 }
 
 static void shrink(struct rate *r, uint32_t n)

@@ -3,17 +3,18 @@
  * predictor/arbiter.h - which proposer is believed, and how much.
  *
  * Each proposer of a session has a shadow (shadow.h) that tells how often what
- * it named came true, by how sure it said it was: 8 buckets of its own p.
- * That measured rate is all that counts later.  Chunks that several named are
- * mixed (1 - the product of 1 - p), and the mix has a shadow of its own with a
- * cell for each set of proposers and bucket, since proposers that learned from
- * the same past agree even when they are wrong.
+ * it named came true, by how sure it said it was: 8 buckets of its own p, and
+ * in between a straight line.  That measured rate is all that counts later.
+ * Chunks that several named are mixed (1 - the product of 1 - p), and the mix
+ * has a shadow of its own with a cell for each set of proposers and bucket,
+ * since proposers that learned from the same past agree even when they are
+ * wrong.
  *
  * A pick's worth is less than its p when a proposer that has seen nearly all
  * coming of late is silent about it: what he will name in time is no gain.
  *
  * Threads  none.
- * Memory   struct arbiter and 5 shadows of 17 KiB for each session.
+ * Memory   struct arbiter, and 204 KiB for each session (5 shadows).
  */
 #ifndef PFS_PREDICTOR_ARBITER_H
 #define PFS_PREDICTOR_ARBITER_H
@@ -49,8 +50,8 @@ struct boards {
 /** Of one session; must not be moved. */
 struct arbiter {
 	struct boards boards;
-	struct shadow *shadow; /* [SOURCES + 1], owned; the last: the mix */
-	float sight[SOURCES];  /* share of the waiting it saved just now */
+	struct shadow shadow[SOURCES + 1]; /* the last: the mix */
+	float sight[SOURCES]; /* share of the waiting it saved just now */
 	uint32_t n_needed;
 	uint32_t n_named[SOURCES]; /* trials: every so many is a probe */
 	uint64_t proposed[SOURCES], came[SOURCES];

@@ -58,15 +58,26 @@ static size_t lay_out(struct lstm_trainer *t, float *all)
 	return at + pfs_align_up(n_hid, ALIGN / sizeof(*all));
 }
 
+/* Room for t->shape, in what there is if that is enough. */
 static int take_memory(struct lstm_trainer *t)
 {
-	t->len = lay_out(t, NULL) * sizeof(*t->all);
-	t->all = aligned_alloc(ALIGN, t->len);
+	size_t len = lay_out(t, NULL) * sizeof(*t->all);
+
+	if (len > t->len) {
+		free(t->all);
+		t->len = 0;
+		t->all = aligned_alloc(ALIGN, len);
+		if (!t->all)
+			return -ENOMEM;
+		t->len = len;
+	}
+	free(t->is_row_learned[0]);
+	free(t->is_row_learned[1]);
 	t->is_row_learned[0] = calloc(t->shape.n_chunk, sizeof(bool));
 	t->is_row_learned[1] = calloc(t->shape.n_delta, sizeof(bool));
-	if (!t->all || !t->is_row_learned[0] || !t->is_row_learned[1])
+	if (!t->is_row_learned[0] || !t->is_row_learned[1])
 		return -ENOMEM;
-	memset(t->all, 0, t->len);
+	memset(t->all, 0, len);
 	lay_out(t, t->all);
 	return 0;
 }
@@ -94,6 +105,16 @@ int lstm_trainer_create(const struct lstm_shape *s, uint32_t n_lanes,
 	}
 	*out = t;
 	return 0;
+}
+
+int lstm_trainer_reshape(struct lstm_trainer *t, const struct lstm_shape *s)
+{
+	if (!lstm_shape_is_sound(s))
+		return -EINVAL;
+	t->shape = *s;
+	memset(t->is_learned, 0, sizeof(t->is_learned));
+	t->weight = 0;
+	return take_memory(t);
 }
 
 void lstm_trainer_destroy(struct lstm_trainer *t)

@@ -7,8 +7,8 @@
  * goes on where the last call left the lanes, but gradients end at its start.
  * Gradients add up until lstm_apply() clips them and lets Adam take a step.
  *
- * A trainer serves any number of models of its shape, one after the other, so
- * a process needs just one; Adam's moments belong to the model.
+ * A trainer serves any number of models, one after the other, so a process
+ * needs just one; Adam's moments belong to the model.
  *
  * Memory   taken at create.
  * Errors   0 or -errno; -EINVAL: the batch, before anything has changed.
@@ -81,6 +81,10 @@ int lstm_trainer_create(const struct lstm_shape *s, uint32_t n_lanes,
 /** Accepts NULL. */
 void lstm_trainer_destroy(struct lstm_trainer *t);
 size_t lstm_trainer_memory(const struct lstm_trainer *t);
+/** From now on for models of another shape; as after lstm_trainer_reset().
+ * Takes more memory if it has to.  -ENOMEM: then it can only be destroyed. */
+int lstm_trainer_reshape(struct lstm_trainer *t,
+			 const struct lstm_shape *s) PFS_MUST_CHECK;
 /** Forget all lanes and gradients, for another model or sequence. */
 void lstm_trainer_reset(struct lstm_trainer *t);
 

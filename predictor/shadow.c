@@ -1,7 +1,33 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "shadow.h"
 
+#include <string.h>
+
 #include <pfs/hash.h>
+
+/* --- life --- */
+
+int shadow_init(struct shadow *s, uint32_t size)
+{
+	*s = (struct shadow){.size = size};
+	s->ring = calloc(size, sizeof(*s->ring) + sizeof(*s->chain));
+	if (!s->ring)
+		return -ENOMEM;
+	s->chain = (uint16_t *)(s->ring + size);
+	return 0;
+}
+
+void shadow_fini(struct shadow *s)
+{
+	free(s->ring);
+	*s = (struct shadow){0};
+}
+
+void shadow_renew(struct shadow *s)
+{
+	memset(s->ring, 0, s->size * (sizeof(*s->ring) + sizeof(*s->chain)));
+	s->head = s->tail = s->overdue = s->n_lapsed = 0;
+}
 
 /* --- rates --- */
 
@@ -20,32 +46,43 @@ static void rate_amend(struct rate *r)
 	r->came += 1.0f;
 }
 
-static void count(struct shadow *s, const struct trial *t, bool came)
+/* A fetch is wasted once, however often its chunk is named, and not at all if
+ * it is of use in the end. */
+static void count_precision(struct shadow *s, struct trial *t, bool came)
+{
+	if (!t->is_believed)
+		return;
+	if (!t->is_wasted)
+		rate_add(s->precision, came, s->precision_window);
+	else if (came)
+		rate_amend(s->precision);
+	t->is_wasted = !came;
+}
+
+static void count(struct shadow *s, struct trial *t, bool came)
 {
 	for (uint64_t left = t->cells; left; left &= left - 1)
 		rate_add(&s->cell[__builtin_ctzll(left)], came, s->cell_window);
-	if (t->is_believed)
-		rate_add(s->precision, came, s->precision_window);
+	count_precision(s, t, came);
 }
 
-static void amend(struct shadow *s, const struct trial *t)
+static void amend(struct shadow *s, struct trial *t)
 {
 	for (uint64_t left = t->cells; left; left &= left - 1)
 		rate_amend(&s->cell[__builtin_ctzll(left)]);
-	if (t->is_believed)
-		rate_amend(s->precision);
+	count_precision(s, t, true);
 }
 
 /* --- the hash --- */
 
 static struct trial *trial_at(struct shadow *s, uint32_t number)
 {
-	return &s->ring[number % SHADOW_TRIALS];
+	return &s->ring[number & (s->size - 1)];
 }
 
 static uint16_t *chain_of(struct shadow *s, uint64_t chunk)
 {
-	return &s->chain[pfs_mix64(chunk) % SHADOW_TRIALS];
+	return &s->chain[pfs_mix64(chunk) & (s->size - 1)];
 }
 
 static struct trial *look_up(struct shadow *s, uint64_t chunk)
@@ -72,9 +109,9 @@ static void forget(struct shadow *s, struct trial *t)
 
 static void lapse(struct shadow *s, struct trial *t)
 {
+	s->n_lapsed += t->is_believed && !t->is_wasted;
 	count(s, t, false);
 	t->state = TRIAL_OVERDUE;
-	s->n_lapsed += t->is_believed;
 }
 
 static void give_up(struct shadow *s, struct trial *t)
@@ -129,6 +166,8 @@ bool shadow_needed(struct shadow *s, uint64_t chunk, uint32_t now_us,
 		count(s, t, true);
 	else if (t->state == TRIAL_OVERDUE)
 		amend(s, t);
+	else if (t->state == TRIAL_FAILED)
+		count_precision(s, t, true);
 	if (was_named)
 		*ahead_us = now_us - t->named_us;
 	forget(s, t);
@@ -151,19 +190,21 @@ struct trial *shadow_find(struct shadow *s, uint64_t chunk, uint32_t cell)
 {
 	struct trial *t = look_up(s, chunk);
 
-	if (!t || t->state != TRIAL_FAILED || t->cells & 1ull << cell)
-		return t;
-	forget(s, t);
-	return NULL;
+	if (t && t->state == TRIAL_FAILED && !(t->cells & 1ull << cell))
+		return NULL;
+	return t;
 }
 
 struct trial *shadow_add(struct shadow *s, uint64_t chunk, uint32_t due,
 			 uint32_t now_us)
 {
-	struct trial *t = trial_at(s, s->head);
+	struct trial *t = trial_at(s, s->head), *failed = look_up(s, chunk);
 	uint16_t *chain = chain_of(s, chunk);
+	bool is_wasted = failed && failed->is_wasted;
 
-	if (s->head - s->tail == SHADOW_TRIALS) {
+	if (failed)
+		forget(s, failed);
+	if (s->head - s->tail == s->size) {
 		give_up(s, t);
 		s->tail++;
 		if (s->overdue + 1 == s->tail)
@@ -174,7 +215,9 @@ struct trial *shadow_add(struct shadow *s, uint64_t chunk, uint32_t due,
 			    .due = due,
 			    .named_us = now_us,
 			    .next = *chain,
-			    .state = TRIAL_OPEN};
+			    .state = TRIAL_OPEN,
+			    .is_believed = is_wasted,
+			    .is_wasted = is_wasted};
 	*chain = (uint16_t)(t - s->ring + 1);
 	s->head++;
 	return t;

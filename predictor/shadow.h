@@ -11,19 +11,19 @@
  * missing in the store.  A trial that is SHADOW_OVERDUE later than was said
  * counts as wrong for now, so that a flood of wrong names is noticed soon; it
  * is forgiven until SHADOW_HORIZON, or for 60 s.  What comes later than that
- * need not have been fetched then.
+ * need not have been fetched then, but if it was, it was not wasted: precision
+ * takes that back for as long as the trial is remembered.
  *
  * Threads  none.
- * Memory   16 KiB, in the struct.
+ * Memory   34 bytes for each trial that is remembered.
  */
 #ifndef PFS_PREDICTOR_SHADOW_H
 #define PFS_PREDICTOR_SHADOW_H
 
 #include <pfs/base.h>
 
-#define SHADOW_TRIALS 512u /* remembered; the oldest goes for a new one */
-#define SHADOW_OVERDUE 24
-#define SHADOW_HORIZON 96
+#define SHADOW_OVERDUE 20
+#define SHADOW_HORIZON 80
 #define SHADOW_WAIT_US 60000000u
 
 /** Decayed counts of how trials ended. */
@@ -62,22 +62,32 @@ struct trial {
 	uint16_t next;     /* of the same hash, + 1 */
 	uint8_t state;     /* enum trial_state */
 	bool is_believed;  /* counts for precision too */
+	bool is_wasted;    /* ... and is counted there as wrong */
 };
 
 struct shadow {
-	struct trial ring[SHADOW_TRIALS];
-	uint16_t chain[SHADOW_TRIALS]; /* trial + 1 */
-	uint32_t head, tail, overdue;  /* counted on */
-	uint32_t n_lapsed;             /* believed, and overdue */
+	struct trial *ring;           /* owned */
+	uint16_t *chain;              /* trial + 1; as many, behind the ring */
+	uint32_t size;                /* power of two */
+	uint32_t head, tail, overdue; /* counted on */
+	uint32_t n_lapsed;            /* believed, and overdue */
 	/* --- where results are counted, borrowed --- */
 	struct rate *cell, *precision;
 	float cell_window, precision_window;
 };
 
+/** size: trials to remember, a power of two up to 32768; the oldest goes for a
+ *  new one.  -ENOMEM. */
+int shadow_init(struct shadow *s, uint32_t size) PFS_MUST_CHECK;
+/** Accepts zeroed memory. */
+void shadow_fini(struct shadow *s);
+/** Forget all trials. */
+void shadow_renew(struct shadow *s);
 /** The trial that a chunk named in a cell belongs to; NULL: a new one is due.
  */
 struct trial *shadow_find(struct shadow *s, uint64_t chunk, uint32_t cell);
-/** Begin one, OPEN.  Valid until the next call. */
+/** Begin one, OPEN, in place of one that has FAILED.  Valid until the next
+ *  call. */
 struct trial *shadow_add(struct shadow *s, uint64_t chunk, uint32_t due,
 			 uint32_t now_us);
 /** A chunk was needed.  True: it was named, *ahead_us before. */

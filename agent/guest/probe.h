@@ -11,7 +11,7 @@
 #include <pfs/vector.h>
 
 struct probe {
-	uint32_t has;    /* enum pfs_signal */
+	uint32_t has;      /* enum pfs_signal */
 	uint32_t unwanted; /* never looked for */
 	struct {
 		const char *what; /* that failed; a literal */

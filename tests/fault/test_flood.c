@@ -2,7 +2,8 @@
 /*
  * One guest does its worst to the intake for a second at a time, beside seven
  * honest ones: none of their vectors is lost or late, and the intake's thread
- * costs next to nothing.  Then 10,000 connections at once, and a full house.
+ * costs next to nothing.  Then 10,000 connections at once, 100,000 forged
+ * frames, and a full house.
  */
 #include "intake_fixture.h"
 
@@ -269,6 +270,41 @@ static void ten_thousand_connections(void)
 	rig_stop(&g);
 }
 
+/* --- forgery --- */
+
+#define FORGED 100000
+
+/* vm-a speaks as vm-b does, with its nonce and the numbers to come. */
+static void forged_frames_harm_nobody_else(void)
+{
+	struct rig g;
+	struct pfs_intake_vm before, after;
+	int a, b;
+
+	rig_start(&g, (struct pfs_intake_config){.frames_per_s = 10000000,
+						 .frames_at_once = 1000000});
+	must_add(&g, "vm-a");
+	must_add(&g, "vm-b");
+	a = must_connect(&g, "vm-a");
+	b = must_connect(&g, "vm-b");
+	CHECK(push_frame(b, 7, 1));
+	CHECK(EVENTUALLY(g.of[1].n == 1));
+	before = known(&g, "vm-b");
+
+	for (uint64_t seq = 1; seq <= FORGED; seq++)
+		CHECK(push_frame(a, 7, seq));
+	CHECK(EVENTUALLY(g.of[0].n == FORGED));
+	after = known(&g, "vm-b");
+	CHECK(!memcmp(&before, &after, sizeof(before)));
+	CHECK_EQ(g.of[1].n, 1);
+	CHECK(push_frame(b, 7, 2));
+	CHECK(EVENTUALLY(g.of[1].n == 2));
+	CHECK_EQ(counted(&g, "vm-b", PFS_INTAKE_JUMPED), 0);
+	close(a);
+	close(b);
+	rig_stop(&g);
+}
+
 /* --- a full house --- */
 
 /* Two of each of 512 VMs are as many as there may be. */
@@ -317,6 +353,7 @@ int main(void)
 	RUN(bytes_one_by_one);
 	RUN(half_frames_and_new_connections);
 	RUN(ten_thousand_connections);
+	RUN(forged_frames_harm_nobody_else);
 	RUN(one_more_than_all_is_refused);
 	return CHECK_RESULT();
 }

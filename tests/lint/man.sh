@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 need podchecker
 
-for page in pfs.8 pfsctl.8 pfs-store.5 pfs-catalog.5 pfs-recording.5; do
+for page in pfs.8 pfsctl.8 pfs-store.5 pfs-catalog.5 pfs-recording.5 \
+	pfs-agent.8 pfs-vector.5; do
 	[ -f "man/$page.pod" ] || fail "man/$page.pod: no such page"
 done
 def=base/include/pfs/counters.def

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 declare -A help # of each program; asking for it succeeds, on stdout
-for program in pfs pfsctl; do
+for program in pfs pfsctl pfs-agent; do
 	help[$program]=$("${PFS_BIN:?}/$program" --help 2>/dev/null </dev/null) ||
 		fail "$program --help fails"
 done
@@ -37,7 +37,7 @@ same() {
 	done
 }
 
-for program in pfs pfsctl; do
+for program in pfs pfsctl pfs-agent; do
 	page=man/$program.8.pod
 	said=${help[$program]}
 	[ -f "$page" ] || {

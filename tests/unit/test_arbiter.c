@@ -309,6 +309,60 @@ static void the_same_wrong_name_counts_once(void)
 	arbiter_fini(&arb);
 }
 
+/* A believed name lapses once, whatever is said of it later, and is taken back
+ * when it comes after all. */
+static void a_fetch_is_wasted_once_and_not_if_it_comes_late(void)
+{
+	struct shadow *mix;
+
+	start(&unknown);
+	mix = &arb.shadow[SOURCES];
+	begin();
+	ballot.floor = 0;
+	hear(0, 7777, 1, 0.9f);
+	arbiter_mix(&arb, &ballot, now);
+	for (uint64_t c = 0; c < 3 * SHADOW_HORIZON; c++) {
+		begin();
+		hear(0, 7777, 1, c < SHADOW_HORIZON ? 0.9f : 0.1f);
+		arbiter_mix(&arb, &ballot, now);
+		arbiter_needed(&arb, c, SOURCE_NS, now);
+	}
+	CHECK(mix->precision->wrong > 0.9f && mix->precision->wrong < 1.1f);
+	CHECK(mix->precision->came < 0.1f);
+
+	arbiter_needed(&arb, 7777, SOURCE_NS, now);
+
+	CHECK(mix->precision->wrong < 0.1f);
+	CHECK(mix->precision->came > 0.9f);
+	arbiter_fini(&arb);
+}
+
+/* Two claims that share a bucket are not worth the same. */
+static void between_buckets_belief_goes_by_a_straight_line(void)
+{
+	float low, high;
+
+	start(&unknown);
+	for (uint64_t c = 0; c < 200; c++) {
+		bool is_sure = c % 2;
+
+		begin();
+		hear(0, is_sure || c % 8 == 0 ? c : 9000 + c, 1,
+		     is_sure ? 0.7f : 0.55f);
+		arbiter_mix(&arb, &ballot, now);
+		arbiter_needed(&arb, c, SOURCE_NS, now);
+	}
+	begin();
+	hear(0, 5000, 1, 0.57f);
+	low = picked(5000)->p;
+	begin();
+	hear(0, 5001, 1, 0.62f);
+	high = picked(5001)->p;
+
+	CHECK(high > low + 0.1f);
+	arbiter_fini(&arb);
+}
+
 /* Names far more than is remembered, again and again, in an order that makes
  * chains of the hash long and trials of every state be dropped. */
 static void the_memory_of_trials_stays_sound_when_full(void)
@@ -322,7 +376,7 @@ static void the_memory_of_trials_stays_sound_when_full(void)
 		arbiter_evicted(&arb, (c * 11) % 900);
 		arbiter_needed(&arb, (c * 13) % 1000, SOURCE_NS, now);
 	}
-	CHECK(arb.shadow[2].head - arb.shadow[2].tail <= SHADOW_TRIALS);
+	CHECK(arb.shadow[2].head - arb.shadow[2].tail <= arb.shadow[2].size);
 	CHECK(arb.came[2] > 0 && arb.came[2] <= arb.n_needed);
 	arbiter_fini(&arb);
 }
@@ -343,6 +397,8 @@ int main(void)
 	RUN(a_session_that_wastes_must_be_surer);
 	RUN(what_left_the_store_unread_was_wrong_whatever_comes);
 	RUN(the_same_wrong_name_counts_once);
+	RUN(a_fetch_is_wasted_once_and_not_if_it_comes_late);
+	RUN(between_buckets_belief_goes_by_a_straight_line);
 	RUN(the_memory_of_trials_stays_sound_when_full);
 	return CHECK_RESULT();
 }

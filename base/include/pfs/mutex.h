@@ -38,6 +38,7 @@ enum pfs_lock_rank {
 	PFS_RANK_STORE = 30,   /* cache: index, segments, fetches in flight */
 	PFS_RANK_POOL = 40,    /* fs: job queue; cache: buffer pools */
 	PFS_RANK_INBOX = 45,   /* fs: ended fetches for the predictor */
+	PFS_RANK_INTAKE = 46,  /* agent: what is known of VMs */
 	PFS_RANK_LANE = 50,    /* cache: what other threads hand to a lane */
 	PFS_RANK_FAULT = 80,   /* base: fault rules */
 	PFS_RANK_LOG = 90,     /* base: log sink; leaf */
