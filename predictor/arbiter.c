@@ -50,37 +50,22 @@ static uint32_t bucket_of(float p)
 		       ARBITER_BUCKETS - 1);
 }
 
-/* The two buckets whose middles p lies between, and how far it is on the way
- * from one to the other. */
-struct place {
-	uint32_t low, high;
-	float way; /* 0..1 */
-};
-
-static struct place place_of(float p)
-{
-	float at = p * (float)ARBITER_BUCKETS - 0.5f;
-	uint32_t low;
-
-	if (!(at > 0))
-		return (struct place){0};
-	low = PFS_MIN((uint32_t)at, ARBITER_BUCKETS - 1);
-	return (struct place){
-		.low = low,
-		.high = PFS_MIN(low + 1, ARBITER_BUCKETS - 1),
-		.way = PFS_MIN(at - (float)low, 1.0f),
-	};
-}
-
-/* A rate in between; what p claims counts as `weight` trials of each. */
+/* What is known at p: of the two buckets whose middles it lies between, each as
+ * far as it is near.  What p claims counts as `weight` trials. */
 static float rate_at(const struct rate *bucket, float p, float claim,
 		     float weight)
 {
-	struct place at = place_of(p);
-	float low = rate_of(&bucket[at.low], claim, weight);
-	float high = rate_of(&bucket[at.high], claim, weight);
+	float at = PFS_MAX(p * (float)ARBITER_BUCKETS - 0.5f, 0.0f);
+	uint32_t i = PFS_MIN((uint32_t)at, ARBITER_BUCKETS - 2);
+	float way = PFS_MIN(at - (float)i, 1.0f);
+	struct rate r = {
+		.came = bucket[i].came +
+			way * (bucket[i + 1].came - bucket[i].came),
+		.wrong = bucket[i].wrong +
+			 way * (bucket[i + 1].wrong - bucket[i].wrong),
+	};
 
-	return low + at.way * (high - low);
+	return rate_of(&r, claim, weight);
 }
 
 double board_precision(const struct board *b)

@@ -15,7 +15,7 @@
 #include "tally.h"
 
 #define WARM_LOOK 256u     /* chunks looked at in one call */
-#define SESSIONS_MAX 2048u /* of all images: some 60 KiB each */
+#define SESSIONS_MAX 2048u /* of all images: some 200 KiB each */
 #define CANCEL_EACH 1024u  /* chunks; a longer write cancels for the image */
 #define FLOOR_IDLE 0.25f   /* p worth a fetch over an idle link */
 #define SOURCE_NS_GUESS (5 * PFS_NSEC_PER_MSEC) /* before the first miss */
