@@ -118,7 +118,7 @@ enum pfs_pattern pfs_features_pattern(const uint32_t f[PFS_FEATURES])
 		return PFS_PATTERN_CHASE;
 	if (is_above(f, PFS_F_LOOP, 40) && is_above(f, PFS_F_REVISIT, 40))
 		return PFS_PATTERN_LOOP;
-	if (is_above(f, PFS_F_SEQUENTIAL, 70))
+	if (is_above(f, PFS_F_SEQUENTIAL, 60))
 		return PFS_PATTERN_SEQUENTIAL;
 	if (is_above(f, PFS_F_TOP_STRIDE, 60))
 		return PFS_PATTERN_STRIDED;

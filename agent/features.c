@@ -204,11 +204,13 @@ static uint32_t centre(struct pfs_window *w, const struct range *r)
 		sum += s->x[i];
 		n++;
 	}
+	if (n)
+		sum /= n;
 	for (uint32_t i = r->first + 1; i < r->end; i++) {
 		if (s->x[i] == INT32_MIN)
 			s->x[i] = 0;
 		else
-			s->x[i] -= (int32_t)(sum / n);
+			s->x[i] -= (int32_t)sum;
 	}
 	return (uint32_t)n;
 }

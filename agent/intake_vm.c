@@ -73,7 +73,8 @@ struct intake_verdict intake_judge(struct intake_agents *a,
 	if (!is_known(a, v->nonce)) {
 		follow(a, v->nonce);
 		out.is_new_agent = true;
-	} else if (memcmp(a->nonce[a->newest], v->nonce, sizeof(v->nonce))) {
+	} else if (memcmp(a->nonce[a->newest], v->nonce, sizeof(v->nonce)) !=
+		   0) {
 		out.is = PFS_INTAKE_OLD_AGENT;
 	} else if (v->seq == a->seq) {
 		out.is = PFS_INTAKE_DUPLICATE;

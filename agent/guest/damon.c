@@ -14,6 +14,7 @@
 
 #define SAMPLE_US "200000"
 #define SPAN_US "2000000"
+#define UPDATE_US "60000001" /* nobody else's: so we know our own */
 #define SPAN_NS (2 * PFS_NSEC_PER_SEC)
 #define ASK_NS (6 * PFS_NSEC_PER_SEC)
 
@@ -24,7 +25,7 @@ static const char *const setup[][2] = {
 	{CONTEXT "operations", "paddr"},
 	{CONTEXT "monitoring_attrs/intervals/sample_us", SAMPLE_US},
 	{CONTEXT "monitoring_attrs/intervals/aggr_us", SPAN_US},
-	{CONTEXT "monitoring_attrs/intervals/update_us", "60000000"},
+	{CONTEXT "monitoring_attrs/intervals/update_us", UPDATE_US},
 	{CONTEXT "monitoring_attrs/nr_regions/min", "10"},
 	{CONTEXT "monitoring_attrs/nr_regions/max", "50"},
 	{CONTEXT "targets/nr_targets", "1"},
@@ -65,10 +66,11 @@ static int find_memory(uint64_t *start, uint64_t *end)
 
 	while (!err && *line) {
 		unsigned long long from, to;
+		int matched = 0; /* set when all of it is there */
 
-		if (sscanf(line, "%llx-%llx : System RAM", &from, &to) == 2 &&
-		    to > from && to - from > longest &&
-		    strstr(line, ": System RAM") < strchrnul(line, '\n')) {
+		(void)sscanf(line, "%llx-%llx : System RAM%n", &from, &to,
+			     &matched);
+		if (matched && to > from && to - from > longest) {
 			longest = to - from;
 			*start = from;
 			*end = to + 1;
@@ -95,6 +97,22 @@ static int set_memory(void)
 	return set(CONTEXT "targets/0/regions/0/end", text);
 }
 
+static void turn_off(void)
+{
+	(void)set("0/state", "off");
+	(void)set("nr_kdamonds", "0");
+}
+
+/* An agent that was killed has left it on. */
+static bool is_left_over(void)
+{
+	uint64_t update_us;
+
+	return !get(CONTEXT "monitoring_attrs/intervals/update_us",
+		    &update_us) &&
+	       update_us == strtoull(UPDATE_US, NULL, 10);
+}
+
 static int turn_on(void)
 {
 	uint64_t n_in_use;
@@ -102,8 +120,10 @@ static int turn_on(void)
 
 	if (err)
 		return err;
-	if (n_in_use)
+	if (n_in_use && !is_left_over())
 		return -EBUSY;
+	if (n_in_use)
+		turn_off();
 	for (size_t i = 0; i < PFS_ARRAY_SIZE(setup) && !err; i++)
 		err = set(setup[i][0], setup[i][1]);
 	if (!err)
@@ -111,7 +131,7 @@ static int turn_on(void)
 	if (!err)
 		err = set("0/state", "on");
 	if (err)
-		(void)set("nr_kdamonds", "0"); /* as it was */
+		turn_off(); /* as it was */
 	return err;
 }
 

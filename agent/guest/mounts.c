@@ -91,7 +91,7 @@ const struct mount *mounts_by_dev(const struct mounts *m, uint32_t dev)
 	return NULL;
 }
 
-const struct mount *mounts_by_fsid(const struct mounts *m, const void *fsid)
+const struct mount *mounts_by_fsid(const struct mounts *m, const fsid_t *fsid)
 {
 	for (uint32_t i = 0; i < m->n; i++) {
 		if (!memcmp(&m->mount[i].fsid, fsid, sizeof(fsid_t)))

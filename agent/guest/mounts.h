@@ -30,6 +30,6 @@ int mounts_scan(struct mounts *m, const struct disks *d) PFS_MUST_CHECK;
 /** A descriptor of the mount's root, to be closed soon. */
 int mounts_open(const struct mount *m) PFS_MUST_CHECK;
 const struct mount *mounts_by_dev(const struct mounts *m, uint32_t dev);
-const struct mount *mounts_by_fsid(const struct mounts *m, const void *fsid);
+const struct mount *mounts_by_fsid(const struct mounts *m, const fsid_t *fsid);
 
 #endif

@@ -51,39 +51,44 @@ void opens_close(struct opens *o)
 }
 
 /* The file an event is about; false: not said, or in a form we have no room
- * for. */
-static bool find_handle(const struct fanotify_event_metadata *e,
-			const void **fsid, struct opens_handle *h)
+ * for.  Events follow each other at multiples of 4 bytes, so nothing of them is
+ * looked at in place. */
+static bool find_handle(const char *info, size_t room, fsid_t *fsid,
+			struct opens_handle *h)
 {
-	const struct fanotify_event_info_fid *fid = (const void *)(e + 1);
-	const struct file_handle *fh = (const void *)fid->handle;
-	size_t room = e->event_len - sizeof(*e);
+	struct fanotify_event_info_fid fid;
+	struct file_handle fh;
+	const char *bytes = info + sizeof(fid) + sizeof(fh);
 
-	if (e->event_len < sizeof(*e) + sizeof(*fid) + sizeof(*fh) ||
-	    fid->hdr.info_type != FAN_EVENT_INFO_TYPE_FID ||
-	    fid->hdr.len > room || fh->handle_bytes > OPENS_HANDLE_MAX ||
-	    sizeof(*fid) + sizeof(*fh) + fh->handle_bytes > room)
+	if (room < sizeof(fid) + sizeof(fh))
 		return false;
-	*fsid = &fid->fsid;
-	h->len = fh->handle_bytes;
-	h->type = fh->handle_type;
-	memcpy(h->bytes, fh->f_handle, fh->handle_bytes);
+	memcpy(&fid, info, sizeof(fid));
+	memcpy(&fh, info + sizeof(fid), sizeof(fh));
+	if (fid.hdr.info_type != FAN_EVENT_INFO_TYPE_FID ||
+	    fh.handle_bytes > OPENS_HANDLE_MAX ||
+	    fh.handle_bytes > room - sizeof(fid) - sizeof(fh))
+		return false;
+	memcpy(fsid, &fid.fsid, sizeof(*fsid));
+	h->len = fh.handle_bytes;
+	h->type = fh.handle_type;
+	memcpy(h->bytes, bytes, fh.handle_bytes);
 	return true;
 }
 
 static void hand_on(struct opens *o, const struct fanotify_event_metadata *e,
-		    const struct mounts *m, opens_fn fn, void *arg)
+		    const char *info, const struct mounts *m, opens_fn fn,
+		    void *arg)
 {
 	struct opens_handle h = {0};
 	const struct mount *mount;
-	const void *fsid;
+	fsid_t fsid;
 
 	if (e->mask & FAN_Q_OVERFLOW)
 		o->n_lost++;
 	if (e->pid == getpid() || !(e->mask & EVENTS) ||
-	    !find_handle(e, &fsid, &h))
+	    !find_handle(info, e->event_len - sizeof(*e), &fsid, &h))
 		return;
-	mount = mounts_by_fsid(m, fsid);
+	mount = mounts_by_fsid(m, &fsid);
 	if (mount)
 		fn(mount, &h, e->mask & FAN_OPEN_EXEC, arg);
 }
@@ -91,18 +96,23 @@ static void hand_on(struct opens *o, const struct fanotify_event_metadata *e,
 uint32_t opens_read(struct opens *o, const struct mounts *m, opens_fn fn,
 		    void *arg)
 {
-	_Alignas(8) static char buf[2048]; /* some 30 events */
-	const struct fanotify_event_metadata *e = (const void *)buf;
+	char buf[2048]; /* some 30 events */
+	struct fanotify_event_metadata e;
+	const char *at = buf;
 	uint32_t n = 0;
 	ssize_t len;
 
 	if (o->fd < 0)
 		return 0;
 	len = read(o->fd, buf, sizeof(buf));
-	while (len > 0 && FAN_EVENT_OK(e, len)) {
-		hand_on(o, e, m, fn, arg);
+	while (len >= (ssize_t)sizeof(e)) {
+		memcpy(&e, at, sizeof(e));
+		if (!FAN_EVENT_OK(&e, len))
+			break;
+		hand_on(o, &e, at + sizeof(e), m, fn, arg);
 		n++;
-		e = FAN_EVENT_NEXT(e, len);
+		at += e.event_len;
+		len -= e.event_len;
 	}
 	return n;
 }

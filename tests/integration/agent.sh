@@ -65,6 +65,17 @@ stop() {
 	wait "$started" || fail "it ended with $?: $(cat "$work/said")"
 }
 
+# said WORDS: waits until the agent has.
+said() {
+	until grep -q "$1" "$work/said"; do
+		kill -0 "$started" 2>/dev/null || {
+			fail "it ended: $(head -c 2000 "$work/said")"
+			return
+		}
+		sleep 0.05
+	done
+}
+
 # frames EXPRESSION: of the list f of all frames.
 frames() {
 	"$python" -c "import json
@@ -103,7 +114,7 @@ frames_arrive_in_order() {
 a_host_that_comes_later_is_found() {
 	rm -f "$work/socket"
 	start
-	until grep -q 'trying again' "$work/said"; do sleep 0.05; done
+	said 'trying again'
 	listen 2
 	wait "$listener" || fail "no frames"
 	stop
@@ -129,7 +140,7 @@ c=s.accept(); time.sleep(60)" &
 	pids+=("$!")
 	until [ -S "$work/socket" ]; do sleep 0.02; done
 	start
-	until grep -q connected "$work/said"; do sleep 0.05; done
+	said connected
 	sleep 1
 	stop
 }
@@ -200,7 +211,7 @@ os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)"
 	sleep 1.1 # what was just written may also just have been read
 	listen 30
 	start --budget 100
-	until grep -q connected "$work/said"; do sleep 0.05; done
+	said connected
 	exec 9<"$file"
 	wait "$listener" || fail "no frames"
 	exec 9<&-

@@ -320,6 +320,36 @@ static void revisits_have_a_distance(void)
 	CHECK_EQ(f[PFS_F_PERIOD], 10 * PFS_Q16_ONE);
 }
 
+/* A stack, a signal: a page elsewhere now and then. */
+static void a_loop_is_found_through_noise(void)
+{
+	uint32_t f[PFS_FEATURES];
+
+	rng_state = 7;
+	pfs_window_init(&w);
+	for (uint32_t i = 0; i < PFS_WINDOW; i++)
+		add(chance(3) ? rng() % (1 << 30) : i % 40 * 3 % 41, 1);
+	(void)pfs_window_features(&w, 0, f);
+
+	CHECK_EQ(f[PFS_F_PERIOD], 40 * PFS_Q16_ONE);
+	CHECK(f[PFS_F_LOOP] > PFS_Q16_ONE / 2);
+}
+
+static void a_change_of_stride_is_no_loop(void)
+{
+	uint32_t f[PFS_FEATURES];
+
+	pfs_window_init(&w);
+	for (uint32_t i = 0; i < PFS_WINDOW / 2; i++)
+		add(i, 1);
+	for (uint32_t i = 0; i < PFS_WINDOW / 2; i++)
+		add(100000 + i * 64, 1);
+	(void)pfs_window_features(&w, 0, f);
+
+	CHECK_EQ(f[PFS_F_LOOP], 0);
+	CHECK_EQ(f[PFS_F_PERIOD], 0);
+}
+
 static void growth_is_what_is_new(void)
 {
 	uint32_t f[PFS_FEATURES];
@@ -442,6 +472,8 @@ int main(int argc, char **argv)
 	RUN(interleaved_streams_are_kept_apart);
 	RUN(large_folios_follow_each_other);
 	RUN(revisits_have_a_distance);
+	RUN(a_loop_is_found_through_noise);
+	RUN(a_change_of_stride_is_no_loop);
 	RUN(growth_is_what_is_new);
 	RUN(old_samples_are_left_out);
 	RUN(features_keep_to_their_ranges);
