@@ -49,6 +49,11 @@ uint64_t intake_bucket_wait_ns(struct intake_bucket *b, uint32_t n,
 
 /* --- judgement --- */
 
+static bool is_newest(const struct intake_agents *a, const uint8_t *nonce)
+{
+	return memcmp(a->nonce[a->newest], nonce, PFS_VECTOR_NONCE_LEN) == 0;
+}
+
 static bool is_known(const struct intake_agents *a, const uint8_t *nonce)
 {
 	for (uint32_t i = 0; i < INTAKE_AGENTS; i++) {
@@ -73,8 +78,7 @@ struct intake_verdict intake_judge(struct intake_agents *a,
 	if (!is_known(a, v->nonce)) {
 		follow(a, v->nonce);
 		out.is_new_agent = true;
-	} else if (memcmp(a->nonce[a->newest], v->nonce, sizeof(v->nonce)) !=
-		   0) {
+	} else if (!is_newest(a, v->nonce)) {
 		out.is = PFS_INTAKE_OLD_AGENT;
 	} else if (v->seq == a->seq) {
 		out.is = PFS_INTAKE_DUPLICATE;
