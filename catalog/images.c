@@ -251,7 +251,7 @@ static int make_new(struct catalog_txn *t, struct opening *o,
 static int open_in_txn(struct catalog_txn *t, void *arg)
 {
 	struct opening *o = arg;
-	struct catalog_image img, moved;
+	struct catalog_image img = {0}, moved = {0};
 	int found = find_by_name(t, o->name, &img);
 	int err;
 

@@ -30,7 +30,7 @@ static int range_request(struct cli *cli, const char *verb,
 int verb_pin(struct cli *cli)
 {
 	PFS_AUTO(pfs_json_done) struct pfs_json *answer = NULL;
-	struct pfs_json *req, *v;
+	struct pfs_json *req = NULL, *v;
 	int status = range_request(cli, "pin", &req);
 
 	if (!status)
@@ -52,7 +52,7 @@ int verb_pin(struct cli *cli)
 int verb_unpin(struct cli *cli)
 {
 	PFS_AUTO(pfs_json_done) struct pfs_json *answer = NULL;
-	struct pfs_json *req, *v;
+	struct pfs_json *req = NULL, *v;
 	int status = range_request(cli, "unpin", &req);
 
 	if (!status)

@@ -96,8 +96,8 @@ static int close_output(struct tracing *t)
 static int write_record(struct tracing *t, const struct pfs_json *r, size_t i)
 {
 	bool is_write = pfs_json_num_at(r, i + 1);
-	int n = gzprintf(t->out, "%llu,%c,%llu,%llu\n",
-			 (unsigned long long)(t->at_us + pfs_json_num_at(r, i)),
+	unsigned long long at_us = t->at_us + pfs_json_num_at(r, i);
+	int n = gzprintf(t->out, "%llu,%c,%llu,%llu\n", at_us,
 			 is_write ? 'W' : 'R',
 			 (unsigned long long)pfs_json_num_at(r, i + 2),
 			 (unsigned long long)pfs_json_num_at(r, i + 3));

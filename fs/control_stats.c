@@ -247,19 +247,22 @@ static int tell_some(struct control_call *call, struct control_list *all,
 {
 	struct pfs_json *o = call->result;
 	struct control_entry *e = NULL;
+	uint64_t image = READERS_ANY;
 	int err = pfs_json_get(call->req, "image")
 			  ? control_find_known(call, all, &e)
 			  : control_list(call->w, all);
 
 	if (err)
 		return err;
-	if (e)
+	if (e) {
+		image = e->id;
 		pfs_json_set_str(o, "name", e->name);
+	}
 	if (vm != READERS_ANY)
 		control_tell_vm(call->w, vm, o);
-	tell_use(call->w, e ? e->id : READERS_ANY, vm, o);
+	tell_use(call->w, image, vm, o);
 	if (vm == READERS_ANY)
-		tell_vms(call->w, e->id, o);
+		tell_vms(call->w, image, o);
 	else if (!e)
 		tell_images(call->w, all, vm, o);
 	return 0;

@@ -247,6 +247,7 @@ static void format(const struct opt *opt, const struct options *o, char *buf,
 			       *(const bool *)slot ? "on" : "off");
 		break;
 	case CHOICE:
+		*buf = '\0';
 		if (choice(opt, *(const uint32_t *)slot, &word, &n))
 			(void)snprintf(buf, len, "%.*s", (int)n, word);
 		break;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "issued.h"
 
+#include <assert.h>
+
 #include <pfs/hash.h>
 
 static struct decision *at(const struct issued *s, uint64_t number)
 {
+	assert(s->ring);
 	return &s->ring[number % ISSUED_MAX];
 }
 
