@@ -65,7 +65,8 @@ static double remembered(const struct budget *b, uint64_t now)
 
 static double proof_free(const struct budget *b)
 {
-	double n = (double)(PROOF_FREE / b->chunk);
+	uint64_t whole = PROOF_FREE / b->chunk;
+	double n = (double)whole;
 
 	return PFS_MAX(b->is_unknown ? n / UNKNOWN_PART : n, 1.0);
 }

@@ -140,7 +140,7 @@ static void grow(struct link *lk)
 static void end_round(struct link *lk, uint64_t latency_ns, uint64_t now)
 {
 	double shortest_ns = (double)shortest(lk);
-	double wait = (double)lk->round_wait_ns - WAIT_SLACK_NS;
+	double wait = (double)lk->round_wait_ns - (double)WAIT_SLACK_NS;
 
 	lk->round_ns = now;
 	if (wait > WAIT_SHRINK * shortest_ns)
@@ -184,7 +184,7 @@ static void note_rate(struct link *lk, uint64_t n_bytes, uint64_t ns,
 
 static double decay(const struct link *lk, uint64_t now)
 {
-	return exp(-(double)(now - lk->demand_ns) / LOAD_NS);
+	return exp(-(double)(now - lk->demand_ns) / (double)LOAD_NS);
 }
 
 static bool was_full(const struct link *lk, uint64_t now)
@@ -199,7 +199,7 @@ double link_load(const struct link *lk, uint64_t now)
 	if (!was_full(lk, now))
 		return 0;
 	demand = lk->demand * decay(lk, now) *
-		 ((double)PFS_NSEC_PER_SEC / LOAD_NS);
+		 ((double)PFS_NSEC_PER_SEC / (double)LOAD_NS);
 	return demand / PFS_MAX(best_rate(lk), demand);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "tally.h"
 
+#include <assert.h>
+
 #include <pfs/hash.h>
 
 /* Two pairs may share a key, once in an age: then they share the counts. */
@@ -36,6 +38,7 @@ static struct tally *oldest(const struct tallies *t)
 {
 	struct tally *old = t->pair;
 
+	assert(old);
 	for (uint32_t i = 1; i < t->n_pairs; i++)
 		if (t->pair[i].opened < old->opened)
 			old = &t->pair[i];
@@ -45,7 +48,9 @@ static struct tally *oldest(const struct tallies *t)
 static struct tally *add(struct tallies *t, uint64_t image, uint64_t vm)
 {
 	struct tally *p;
+	uint64_t *place;
 
+	assert(t->pair);
 	if (t->n_pairs < TALLY_PAIRS) {
 		p = &t->pair[t->n_pairs++];
 	} else {
@@ -53,7 +58,9 @@ static struct tally *add(struct tallies *t, uint64_t image, uint64_t vm)
 		map_del(&t->by_key, key_of(p->image, p->vm));
 	}
 	*p = (struct tally){.image = image, .vm = vm};
-	*map_add(&t->by_key, key_of(image, vm)) = (uint64_t)(p - t->pair);
+	place = map_add(&t->by_key, key_of(image, vm));
+	assert(place); /* it has as much room as there are pairs */
+	*place = (uint64_t)(p - t->pair);
 	return p;
 }
 
