@@ -2,7 +2,7 @@
 #include "facade.h"
 
 #define QUIET_READS 256u
-#define QUIET_ASK 16u /* of so many fresh reads one is asked about */
+#define QUIET_ASK 64u /* of so many fresh reads one is asked about */
 
 /* --- reads --- */
 
@@ -137,7 +137,7 @@ static void read_chunks(struct pfs_predictor *p, struct image *im,
 	uint64_t end = a->off + a->len, chunk_size = p->cfg.chunk;
 	uint64_t first = a->off / chunk_size, last = (end - 1) / chunk_size;
 	uint64_t source_ns = source_latency(p);
-	bool was_used = false, is_fresh = false;
+	bool was_used = false, is_fresh = false, is_new = false;
 
 	for (uint64_t c = first; c <= last; c++) {
 		uint64_t off = c == first ? a->off % chunk_size : 0;
@@ -152,8 +152,9 @@ static void read_chunks(struct pfs_predictor *p, struct image *im,
 		was_used |=
 			read_chunk(p, im, s, a, &t, first == last, source_ns);
 		is_fresh |= t.delta != 0;
+		is_new |= t.is_first;
 	}
-	s->n_reads++;
+	s->n_reads += is_new || !is_quiet(s, a);
 	if (was_used && source_ns > a->latency_ns)
 		tally_add(&p->tallies, im->id, s->vm,
 			  &(struct pfs_prefetch_stats){

@@ -60,7 +60,8 @@ struct session {
 	struct arbiter arbiter;
 	uint64_t *touched; /* bit set of chunks, owned */
 	uint64_t bit_mask;
-	uint32_t n_reads, n_touches;
+	uint32_t n_reads; /* but those that nothing could be learned from */
+	uint32_t n_touches;
 	uint32_t n_quiet; /* reads since one found something missing, or
 			   * something fetched ahead */
 	uint32_t n_boot, n_watch, seen;
