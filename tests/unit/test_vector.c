@@ -312,9 +312,9 @@ static void everything_has_a_name(void)
 	for (enum pfs_vector_error e = 0; e < PFS_VECTOR_ERRORS; e++)
 		CHECK(pfs_vector_error_name(e) &&
 		      strcmp(pfs_vector_error_name(e), "unknown") != 0);
-	for (uint8_t k = 1; k < PFS_EXTENT_KINDS; k++)
-		CHECK(pfs_extent_kind_name(k) &&
-		      strcmp(pfs_extent_kind_name(k), "unknown") != 0);
+	for (int k = 1; k < PFS_EXTENT_KINDS; k++)
+		CHECK(pfs_extent_kind_name((uint8_t)k) &&
+		      strcmp(pfs_extent_kind_name((uint8_t)k), "unknown") != 0);
 	CHECK_STR(pfs_extent_kind_name(0), "unknown");
 	CHECK_STR(pfs_extent_kind_name(PFS_EXTENT_KINDS), "unknown");
 	CHECK_STR(pfs_vector_error_name(PFS_VECTOR_ERRORS), "unknown");
