@@ -9,15 +9,18 @@
  * Unless the operator says how many threads there are, all but the first rest
  * until the first cannot keep up, for threads without work only cost.  It looks
  * now and then whether another request waits already behind the one it took,
- * and where that is so many times in a row it wakes the others.  They rest
- * again when they find nothing to read after SHIFT_NS: whether they are needed
- * is asked anew.
+ * and where that is so many times in a row it wakes the others; on few cores
+ * only for large reads, whose time goes into copying: small ones cost the
+ * clients as much as us, and they need the other core.  They rest again when
+ * they find nothing to read after SHIFT_NS: whether they are needed is asked
+ * anew.
  */
 #include "lane.h"
 
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -34,6 +37,7 @@
 #define IDLE_ROUNDS 4u /* before the thread blocks in read() again */
 #define LOOK_EVERY 16u /* requests between two looks at the queue */
 #define LOOKS_BUSY 8u  /* so many in a row that found it filled: wake others */
+#define LARGE_BYTES (LOOKS_BUSY * LOOK_EVERY * PFS_KIB(32))
 #define SHIFT_NS (20 * PFS_NSEC_PER_MSEC) /* then a thread may rest again */
 #define STOP_SIGNAL (SIGRTMIN + 1)
 #define STOP_AGAIN_NS (2 * PFS_NSEC_PER_MSEC)
@@ -56,6 +60,7 @@ struct lane {
 	/* --- the first one, which does not rest: how busy it is --- */
 	bool leads;
 	unsigned int n_requests, n_busy_looks;
+	uint64_t n_bytes; /* of reads, since the looks found it busy */
 	/* --- start-up --- */
 	struct pfs_mutex lock;
 	struct pfs_cond up;
@@ -197,6 +202,7 @@ static void start_read(struct lane *l, const struct fuse_in_header *in,
 	r->reply_fd = l->fd;
 	r->owner = h;
 	r->start_ns = pfs_now_ns();
+	l->n_bytes += r->len;
 	pfs_lane_read(l->cache, r);
 }
 
@@ -272,12 +278,14 @@ static void look_for_more(struct lane *l)
 
 	if (++l->n_requests % LOOK_EVERY || !others_rest(l->w))
 		return;
-	if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN)) {
-		l->n_busy_looks = 0;
-	} else if (++l->n_busy_looks >= LOOKS_BUSY) {
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLIN &&
+	    ++l->n_busy_looks < LOOKS_BUSY)
+		return;
+	if (l->n_busy_looks == LOOKS_BUSY &&
+	    (!l->w->has_few_cores || l->n_bytes >= LARGE_BYTES))
 		wake_others(l->w);
-		l->n_busy_looks = 0;
-	}
+	l->n_busy_looks = 0;
+	l->n_bytes = 0;
 }
 
 /* Read and dispatch a batch.  0, or the reason why no more was read:
@@ -475,8 +483,17 @@ static int lane_start(struct worker *w, unsigned int i, int gone_fd)
 	return err;
 }
 
+static bool has_few_cores(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) ||
+	       CPU_COUNT(&cpus) < 4;
+}
+
 int lanes_start(struct worker *w, int gone_fd)
 {
+	w->has_few_cores = has_few_cores();
 	/* The first one last: it looks at the others. */
 	for (unsigned int i = w->n_clones; i-- > 0;) {
 		int err = lane_start(w, i, gone_fd);

@@ -53,7 +53,8 @@ struct worker {
 	int dev_fd;  /* the mount's own /dev/fuse: notifications only */
 	int clone_fd[WORKER_MAX_LANES];
 	unsigned int n_clones;
-	int control_fd; /* listening socket */
+	bool has_few_cores; /* below 4 */
+	int control_fd;     /* listening socket */
 	struct fuse_session *se;
 	struct pfs_catalog *catalog;
 	struct pfs_catalog_state catalog_state;
