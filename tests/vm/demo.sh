@@ -121,7 +121,7 @@ explain() {
 			printf "%.0f %% less waiting.\n", 100 * (1 - s / d)
 		else
 			print "pfs gained nothing here."
-		printf " With an empty store and what it had learned, it " \
+		printf "With an empty store and what it had learned, it " \
 			"fetched ahead of the guest, which waited %.1f s.\n", \
 			t }' | fmt -w 72
 	if [ "$guest_accel" = tcg ]; then
