@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "issued.h"
 
-#include <assert.h>
-
 #include <pfs/hash.h>
 
+/* The ring is there from init to fini, which the analyzer cannot see. */
 static struct decision *at(const struct issued *s, uint64_t number)
 {
-	assert(s->ring);
+	if (!s->ring)
+		__builtin_unreachable();
 	return &s->ring[number % ISSUED_MAX];
 }
 

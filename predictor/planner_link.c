@@ -16,14 +16,14 @@
 /* Waits as parts of the base. */
 #define WAIT_GROW 0.2
 #define WAIT_SHRINK 0.4
-#define WAIT_SLACK_NS (PFS_NSEC_PER_MSEC / 2) /* what is noise anyway */
+#define WAIT_SLACK_NS (500 * 1000ull) /* what is noise anyway */
 #define ROUND_MIN 2u /* fetches; one may have been slow by itself */
 #define SHRINK 0.7
 #define GROW_PART 16u /* of the window, once it was full */
 
 #define BEST_NS (15 * PFS_NSEC_PER_SEC)
 #define STALE_NS (60 * PFS_NSEC_PER_SEC)
-#define LOAD_NS (PFS_NSEC_PER_SEC / 4)
+#define LOAD_NS (250 * PFS_NSEC_PER_MSEC)
 
 /* A demand read takes so many times as long because of us: less, or none. */
 #define DEMAND_SHRINK 1.5

@@ -34,14 +34,19 @@ static struct tally *find(const struct tallies *t, uint64_t image, uint64_t vm)
 	return place ? &t->pair[*place] : NULL;
 }
 
+__attribute__((returns_nonnull)) static struct tally *
+pair_at(const struct tallies *t, uint32_t i)
+{
+	return &t->pair[i];
+}
+
 static struct tally *oldest(const struct tallies *t)
 {
-	struct tally *old = t->pair;
+	struct tally *old = pair_at(t, 0);
 
-	assert(old);
 	for (uint32_t i = 1; i < t->n_pairs; i++)
-		if (t->pair[i].opened < old->opened)
-			old = &t->pair[i];
+		if (pair_at(t, i)->opened < old->opened)
+			old = pair_at(t, i);
 	return old;
 }
 
@@ -50,9 +55,8 @@ static struct tally *add(struct tallies *t, uint64_t image, uint64_t vm)
 	struct tally *p;
 	uint64_t *place;
 
-	assert(t->pair);
 	if (t->n_pairs < TALLY_PAIRS) {
-		p = &t->pair[t->n_pairs++];
+		p = pair_at(t, t->n_pairs++);
 	} else {
 		p = oldest(t);
 		map_del(&t->by_key, key_of(p->image, p->vm));
