@@ -93,6 +93,39 @@ counter_of() {
 		sed -n "s/.*\"$2\": *\([0-9]*\).*/\1/p" | head -n 1
 }
 
+# run_pfsctl STATUS ARGUMENTS...: exit status as wanted; what it said is in $out
+# and $err
+run_pfsctl() {
+	local want=$1 got
+	shift
+	timeout 60 "$pfsctl" "$@" >"$work/out" 2>"$work/err"
+	got=$?
+	out=$(cat "$work/out")
+	err=$(cat "$work/err")
+	[ $got = "$want" ] ||
+		fail "pfsctl $*: exit status $got, want $want; $out $err"
+}
+
+says() { # TEXT...: each is in the output
+	local text
+	for text; do
+		grep -qF -- "$text" <<<"$out" || fail "not said: '$text' in: $out"
+	done
+}
+
+complains() {
+	grep -qF -- "$1" <<<"$err" || fail "not complained: '$1' in: $err"
+}
+
+json() { # FILTER...: each is true of the output
+	local filter
+	for filter; do
+		jq -e "$filter" >/dev/null 2>&1 <<<"$out" ||
+			fail "not so: $filter in: $(jq -c . <<<"$out" |
+				cut -c 1-2000)"
+	done
+}
+
 # start_pfs SRC MNT [OPTION,OPTION...]: store and catalog lie in $work, named
 # after the mountpoint, unless the options say otherwise
 start_pfs() {

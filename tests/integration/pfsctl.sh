@@ -19,36 +19,7 @@ head -c 128K /dev/urandom >"$src/$odd"
 mkfifo "$src/fifo"
 ln -s a.img "$src/link"
 
-# ctl STATUS ARGUMENTS...: exit status as wanted; output in $out, $err
-ctl() {
-	local want=$1 got
-	shift
-	"$pfsctl" "$@" >"$work/out" 2>"$work/err"
-	got=$?
-	out=$(cat "$work/out")
-	err=$(cat "$work/err")
-	[ $got = "$want" ] ||
-		fail "pfsctl $*: exit status $got, want $want; $out $err"
-}
-
-says() { # TEXT...: each is in the output
-	local text
-	for text; do
-		grep -qF -- "$text" <<<"$out" || fail "not said: '$text' in: $out"
-	done
-}
-
-complains() {
-	grep -qF -- "$1" <<<"$err" || fail "not complained: '$1' in: $err"
-}
-
-json() { # FILTER...: each is true of the output
-	local filter
-	for filter; do
-		jq -e "$filter" >/dev/null 2>&1 <<<"$out" ||
-			fail "not so: $filter in: $out"
-	done
-}
+ctl() { run_pfsctl "$@"; }
 
 read_image() {
 	dd if="$mnt/$1" of=/dev/null bs=64K status=none

@@ -37,37 +37,8 @@ guest() {
 	python3 "$work/guest.py" "$@" || fail "the guest failed"
 }
 
-# ctl STATUS ARGUMENTS...: exit status as wanted; output in $out, $err
-ctl() {
-	local want=$1 got
-	shift
-	timeout 60 "$pfsctl" -m "$mnt" "$@" >"$work/out" 2>"$work/err"
-	got=$?
-	out=$(cat "$work/out")
-	err=$(cat "$work/err")
-	[ $got = "$want" ] ||
-		fail "pfsctl $*: exit status $got, want $want; $out $err"
-}
-
-says() { # TEXT...: each is in the output
-	local text
-	for text; do
-		grep -qF -- "$text" <<<"$out" || fail "not said: '$text' in: $out"
-	done
-}
-
-complains() {
-	grep -qF -- "$1" <<<"$err" || fail "not complained: '$1' in: $err"
-}
-
-json() { # FILTER...: each is true of the output
-	local filter
-	for filter; do
-		jq -e "$filter" >/dev/null 2>&1 <<<"$out" ||
-			fail "not so: $filter in: $(jq -c . <<<"$out" |
-				cut -c 1-2000)"
-	done
-}
+# ctl STATUS ARGUMENTS...: of the mount
+ctl() { run_pfsctl "$1" -m "$mnt" "${@:2}"; }
 
 asks() { # FILTER ARGUMENTS...: of the JSON
 	local filter=$1
